@@ -1,0 +1,135 @@
+"""Weights and KV slots: one forward over a batch of rows, for any Llama-like decoder of transformers.
+
+The weights that a decode step reads together are stored together (q, k, v in one matrix; gate and up in one), and
+keys and values live in slots allocated once, so that a step allocates no cache and launches few operations.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from telechat.core.errors import UserError
+
+
+def _fused(*layers: nn.Linear) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Stack linear layers along their outputs: weight (sum of outputs, inputs) and bias or None."""
+    weight = torch.cat([layer.weight.detach() for layer in layers])
+    if layers[0].bias is None:
+        return weight, None
+    return weight, torch.cat([layer.bias.detach() for layer in layers])
+
+
+class _Layer:
+    """The fused weights of one decoder layer."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        attention, mlp = layer.self_attn, layer.mlp
+        self.qkv = _fused(attention.q_proj, attention.k_proj, attention.v_proj)
+        self.out = _fused(attention.o_proj)
+        self.gate_up = _fused(mlp.gate_proj, mlp.up_proj)
+        self.down = _fused(mlp.down_proj)
+        self.norm1 = layer.input_layernorm.weight.detach()
+        self.norm2 = layer.post_attention_layernorm.weight.detach()
+
+
+class Runner:
+    """A model's weights laid out for generation, and KV slots of `max_len` positions."""
+
+    def __init__(self, model: nn.Module) -> None:
+        config = model.config
+        first = model.model.layers[0] if getattr(getattr(model, "model", None), "layers", None) else None
+        if first is None or not all(hasattr(getattr(first, "self_attn", None), n) for n in ("q_proj", "k_proj", "v_proj")):
+            raise UserError(f"{type(model).__name__}: the embedded engine runs Llama-like decoders only")
+        self.model = model
+        self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
+        self.head_dim = first.self_attn.head_dim
+        self.eps = config.rms_norm_eps
+        self.max_positions = int(config.max_position_embeddings)
+        self.device = model.lm_head.weight.device
+        self.dtype = model.lm_head.weight.dtype
+        self.k = self.v = torch.empty(0)
+        self.rows = self.max_len = 0
+        self.cos = self.sin = torch.empty(0)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read the model's weights again (after a training step)."""
+        model = self.model.model
+        self.layers = [_Layer(layer) for layer in model.layers]
+        self.embedding = model.embed_tokens.weight.detach()
+        self.norm = model.norm.weight.detach()
+        self.head = self.model.lm_head.weight.detach()
+
+    def allocate(self, rows: int, max_len: int, keep: int = 0) -> None:
+        """Make room for `rows` sequences of at most `max_len` tokens; the first `keep` slots keep their content."""
+        if rows <= self.rows and max_len <= self.max_len:
+            return
+        rows, max_len = max(rows, self.rows), max(-(-max_len // 64) * 64, self.max_len)
+        for name in ("k", "v"):
+            old: torch.Tensor = getattr(self, name)
+            shape = (len(self.layers), rows, self.kv_heads, max_len, self.head_dim)
+            new = torch.zeros(shape, dtype=self.dtype, device=self.device)
+            if keep:
+                new[:, :keep, :, : self.max_len] = old[:, :keep]
+            setattr(self, name, new)
+        self.rows, self.max_len = rows, max_len
+        positions = torch.arange(self.max_len, device=self.device)[None]
+        cos, sin = self.model.model.rotary_emb(self.embedding[:1, None], positions)
+        half = self.head_dim // 2
+        # rotate_half(x)·sin as roll(x)·signed sin: the first half of the sine changes sign.
+        self.cos, self.sin = cos[0], torch.cat([-sin[0, :, :half], sin[0, :, half:]], -1)
+
+    def move(self, source: list[int], target: list[int], length: int) -> None:
+        """Copy the first `length` positions of slots `source` into slots `target`."""
+        if not source:
+            return
+        src, dst = torch.tensor(source, device=self.device), torch.tensor(target, device=self.device)
+        for cache in (self.k, self.v):
+            for layer in cache:
+                layer[dst, :, :length] = layer[src, :, :length]
+
+    def _qkv(self, x: torch.Tensor, layer: _Layer, cos: torch.Tensor, sin: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Rotated queries (rows, heads, time, dim), rotated keys and values (rows, kv_heads, time, dim)."""
+        rows, time, _ = x.shape
+        qkv = F.linear(F.rms_norm(x, x.shape[-1:], layer.norm1, self.eps), *layer.qkv)
+        qkv = qkv.view(rows, time, self.heads + 2 * self.kv_heads, self.head_dim)
+        turned = qkv[:, :, : self.heads + self.kv_heads]
+        turned = turned * cos + turned.roll(self.head_dim // 2, -1) * sin
+        q, k = turned.transpose(1, 2).split([self.heads, self.kv_heads], 1)
+        return q, k, qkv[:, :, self.heads + self.kv_heads :].transpose(1, 2)
+
+    @torch.no_grad()
+    def forward(self, ids: torch.Tensor, rows: slice, start: torch.Tensor | None, end: int, last: torch.Tensor) -> torch.Tensor:
+        """Run `ids` (rows, time) in slots `rows` and return the logits after position `last` of each (rows, vocabulary).
+
+        `start` (rows,) is the number of tokens already in each slot, None when every slot is fresh; `end` bounds
+        start + time. Keys and values are written at start … start + time − 1. Positions past a row's real length
+        hold padding that the next tokens overwrite and no query sees.
+        """
+        time = ids.shape[1]
+        x = F.embedding(ids, self.embedding)  # (rows, time, hidden)
+        steps = torch.arange(time, device=self.device)
+        where = steps[None] if start is None else start[:, None] + steps[None]  # (rows or 1, time)
+        cos, sin = self.cos[where][:, :, None], self.sin[where][:, :, None]  # (rows or 1, time, 1, dim)
+        mask = index = None
+        if start is not None:
+            keys = torch.arange(end, device=self.device)
+            mask = keys[None, None, None] <= where[:, None, :, None]  # (rows, 1, time, end)
+            index = torch.arange(rows.start, rows.stop, device=self.device)[:, None]
+        for number, layer in enumerate(self.layers):
+            q, k, v = self._qkv(x, layer, cos, sin)
+            if start is None:
+                self.k[number, rows, :, :time] = k
+                self.v[number, rows, :, :time] = v
+            else:
+                self.k[number][index, :, where] = k.transpose(1, 2)
+                self.v[number][index, :, where] = v.transpose(1, 2)
+                k, v = self.k[number, rows, :, :end], self.v[number, rows, :, :end]
+            attended = F.scaled_dot_product_attention(q, k, v, mask, is_causal=start is None, enable_gqa=True)
+            x = x + F.linear(attended.transpose(1, 2).flatten(2), *layer.out)
+            gate, up = F.linear(F.rms_norm(x, x.shape[-1:], layer.norm2, self.eps), *layer.gate_up).chunk(2, -1)
+            x = x + F.linear(F.silu(gate) * up, *layer.down)
+        x = x[torch.arange(len(x), device=self.device), last]  # (rows, hidden)
+        return F.linear(F.rms_norm(x, x.shape[-1:], self.norm, self.eps), self.head)
