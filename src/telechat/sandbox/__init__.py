@@ -1,0 +1,1 @@
+"""Where foreign code runs: outside our process, confined, with limits that do not depend on the clock."""

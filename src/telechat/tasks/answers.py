@@ -1,0 +1,75 @@
+"""Reading answers: strict enough that echo and enumeration fail, lenient about everything that does not matter."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+from telechat.core.types import Message, Rule, Verdict
+
+_NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
+_FENCE = re.compile(r"```[A-Za-z]*[ \t]*\n(.*?)\n?```", re.DOTALL)
+MAX_CHARACTERS = 2000
+
+
+def plain(text: str | None) -> str:
+    """`text` with full-width forms folded and outer white space removed."""
+    return unicodedata.normalize("NFKC", text or "").strip()
+
+
+def content_rules(message: Message) -> list[Rule]:
+    """What every answer in plain text must meet: something is said, within bounds, and no tool is called."""
+    text = message.content or ""
+    return [
+        Rule("answered", message.role == "assistant" and bool(text.strip()), text[:60]),
+        Rule("length", len(text) <= MAX_CHARACTERS, f"{len(text)} characters"),
+        Rule("no call", not message.tool_calls, ", ".join(call.name for call in message.tool_calls)[:60]),
+    ]
+
+
+def judged(message: Message, *rules: Rule) -> Verdict:
+    """The verdict of the common rules and `rules`."""
+    return Verdict.of(*content_rules(message), *rules)
+
+
+def one_number(text: str | None) -> int | None:
+    """The one integer that `text` commits to: its only number, or the only one after its only equals sign."""
+    text = plain(text)[:MAX_CHARACTERS]
+    _, equals, tail = text.partition("=")
+    if equals:
+        text = tail
+    numbers = _NUMBER.findall(text)
+    if "=" in text or len(numbers) != 1 or len(text) > 80 or "." in numbers[0] or len(numbers[0]) > 20:
+        return None
+    return int(numbers[0].replace(",", ""))
+
+
+def number_rule(text: str | None, want: int) -> Rule:
+    """The answer commits to the number `want`."""
+    got = one_number(text)
+    return Rule("number", got == want, f"got {got}, want {want}")
+
+
+def has(text: str, word: str, ignore_case: bool = True) -> bool:
+    """Whether `text` holds `word` as a whole word (Chinese: as a part)."""
+    pattern = re.escape(word)
+    if word[:1].isascii():
+        pattern = r"(?<![A-Za-z0-9_])" + pattern
+    if word[-1:].isascii():
+        pattern += r"(?![A-Za-z0-9_])"
+    return re.search(pattern, text, re.IGNORECASE if ignore_case else 0) is not None
+
+
+def has_any(text: str, words: Iterable[str]) -> bool:
+    """Whether `text` holds one of `words`."""
+    return any(has(text, word) for word in words)
+
+
+def code_of(text: str | None) -> str | None:
+    """The code in an answer: the one fenced block, or the whole text when nothing is fenced; None when there are several."""
+    text = (text or "").strip("\n")
+    if "```" not in text:
+        return text if text.strip() else None
+    blocks = _FENCE.findall(text)
+    return blocks[0] if len(blocks) == 1 else None

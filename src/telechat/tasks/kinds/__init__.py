@@ -1,0 +1,1 @@
+"""One task kind a file; `telechat.tasks.registry` knows them by name."""

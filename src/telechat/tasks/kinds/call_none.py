@@ -1,0 +1,54 @@
+"""Tools are offered, and none of them fits the wish."""
+
+from __future__ import annotations
+
+import random
+import re
+
+from telechat.core.types import Message, Rule, Task, Verdict
+from telechat.tasks.answers import has, judged, plain
+from telechat.tasks.base import Draft, Kind, answer, ask
+from telechat.tasks.calling import CHINESE_SHARE
+from telechat.tasks.toolbox import TOOLS, request, wrapped
+
+_NO_TOOL = re.compile(
+    r"\b(?:no|none of the|not? (?:have )?an?y?|without a|lack a) (?:\w+ )?(?:tools?|functions?)\b"
+    r"|\btools? (?:\w+ )?(?:can(?:no|')t|can not|do(?:es)? not|don't|doesn't)\b|没有(?:一个)?(?:\w{0,4}的?)?工具",
+    re.IGNORECASE,
+)
+_ALIKE = {"buy", "order_food"}  # one could stand in for the other
+
+
+class CallNone(Kind):
+    """No call, but a sentence that says that no tool can do what was asked, and names it."""
+
+    name = "call_none"
+    group = "tools"
+
+    def draw(self, rng: random.Random, transfer: bool) -> Draft:
+        """One or two tools and a wish for another one."""
+        chinese = rng.random() < CHINESE_SHARE
+        wanted, *offered = rng.sample(TOOLS, rng.choice((2, 3)))
+        while {wanted.name, *(tool.name for tool in offered)} >= _ALIKE:
+            wanted, *offered = rng.sample(TOOLS, rng.choice((2, 3)))
+        wish = request(rng, wanted, chinese)
+        text = wrapped(rng, wish.do, chinese, transfer)
+        content = f"没有工具能{wish.do}。" if chinese else f"No tool can {wish.do}."
+        thinking = "; ".join(f"{tool.name} no" for tool in offered)
+        check = {"topic": list(wanted.topic), "arguments": [str(value) for value in wish.arguments.values()]}
+        tools = [tool.schema() for tool in offered]
+        return Draft(ask(text), [answer(content, thinking), answer(content)], check, tools, 0.2 + 0.2 * len(offered))
+
+    def verify(self, task: Task, message: Message) -> Verdict:
+        """The sentence says that no tool fits, names this wish with its values, and names no other wish."""
+        text = plain(message.content)
+        prompt = plain(task.messages[-1].content)
+        topics = [word for tool in TOOLS for word in tool.topic if not has(prompt, word) and word not in task.check["topic"]]
+        others = [word for word in topics if has(text, word)]
+        missing = [value for value in task.check["arguments"] if not has(text, value)]
+        return judged(
+            message,
+            Rule("no tool fits", _NO_TOOL.search(text) is not None, text[:80]),
+            Rule("names the wish", any(has(text, word) for word in task.check["topic"]) and not missing, ", ".join(missing)),
+            Rule("names no other wish", len(others) < 2 and len(text) < 160, ", ".join(others)[:80]),
+        )
