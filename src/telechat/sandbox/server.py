@@ -124,23 +124,47 @@ def _finish(status: str) -> None:
     os._exit(0)
 
 
-def _tracer(limit: int) -> tuple[Any, list[int]]:
-    """A trace function that ends the process after `limit` bytecodes, and its counter (to be set back to 0).
+class _Steps:
+    """Counts the bytecodes that foreign code executes and ends the process at a limit.
 
-    Lines would not do: `while True: pass` never comes to a new one.
+    Lines would not do: `while True: pass` never comes to a new one. Python 3.12 and later report instructions through
+    `sys.monitoring`; their `settrace` misses some of them.
     """
-    count = [0]
 
-    def trace(frame: Any, event: str, argument: Any) -> Any:
+    def __init__(self, limit: int) -> None:
+        self.limit, self.count = limit, 0
+        if sys.version_info >= (3, 12):
+            monitoring = sys.monitoring
+            monitoring.use_tool_id(monitoring.DEBUGGER_ID, "steps")
+            monitoring.register_callback(monitoring.DEBUGGER_ID, monitoring.events.INSTRUCTION, self._instruction)
+
+    def start(self) -> None:
+        """Count from zero."""
+        self.count = 0
+        if sys.version_info >= (3, 12):
+            sys.monitoring.set_events(sys.monitoring.DEBUGGER_ID, sys.monitoring.events.INSTRUCTION)
+        else:
+            sys.settrace(self._trace)
+
+    def stop(self) -> None:
+        """Count no more: what follows is our own code."""
+        if sys.version_info >= (3, 12):
+            with contextlib.suppress(ValueError):
+                sys.monitoring.set_events(sys.monitoring.DEBUGGER_ID, 0)
+        else:
+            sys.settrace(None)
+
+    def _instruction(self, code: Any, offset: int) -> None:
+        self.count += 1
+        if self.count > self.limit:
+            _finish("steps")
+
+    def _trace(self, frame: Any, event: str, argument: Any) -> Any:
         if event == "call":
             frame.f_trace_opcodes = True
             frame.f_trace_lines = False
-        count[0] += 1
-        if count[0] > limit:
-            _finish("steps")
-        return trace
-
-    return trace, count
+        self._instruction(None, 0)
+        return self._trace
 
 
 def _child(job: dict[str, Any], confine: Any, seccomp: Any, server: int) -> None:
@@ -150,33 +174,32 @@ def _child(job: dict[str, Any], confine: Any, seccomp: Any, server: int) -> None
     confine.limit(resource.RLIMIT_NPROC, 0)
     random.seed(0)
     output = _Output()
-    sys.stdout = sys.stderr = output  # type: ignore[assignment]
-    sys.stdin = None  # type: ignore[assignment]
+    sys.stdout = sys.stderr = output
+    sys.stdin = None
     if seccomp is not None:
         seccomp.install()
     else:
         time.sleep = _no_waiting
-    trace, count = _tracer(job["steps"])
+    steps = _Steps(job["steps"])
     space: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins}
     try:
         code = compile(job["code"], "answer.py", "exec", dont_inherit=True)
-        sys.settrace(trace)
+        steps.start()
         exec(code, space)
-        sys.settrace(None)
+        steps.stop()
     except BaseException as error:
-        sys.settrace(None)
+        steps.stop()
         _say({"status": "error", "error": _describe(error), "stdout": "".join(output.parts)})
         os._exit(0)
     _say({"status": "loaded", "stdout": "".join(output.parts)})
     for name, arguments in job["calls"]:
-        count[0] = 0
         try:
-            sys.settrace(trace)
+            steps.start()
             value = space[name](*arguments)
-            sys.settrace(None)
+            steps.stop()
             _say({"status": "ok", "value": Plain().convert(value)})
         except BaseException as error:
-            sys.settrace(None)
+            steps.stop()
             _say({"status": "error", "error": _describe(error)})
     os._exit(0)
 

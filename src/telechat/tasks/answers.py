@@ -14,8 +14,8 @@ MAX_CHARACTERS = 2000
 
 
 def plain(text: str | None) -> str:
-    """`text` with full-width forms folded and outer white space removed."""
-    return unicodedata.normalize("NFKC", text or "").strip()
+    """`text` with full-width forms folded and outer white space removed. What is too long to pass is cut."""
+    return unicodedata.normalize("NFKC", (text or "")[: MAX_CHARACTERS + 1]).strip()
 
 
 def content_rules(message: Message) -> list[Rule]:
@@ -35,7 +35,7 @@ def judged(message: Message, *rules: Rule) -> Verdict:
 
 def one_number(text: str | None) -> int | None:
     """The one integer that `text` commits to: its only number, or the only one after its only equals sign."""
-    text = plain(text)[:MAX_CHARACTERS]
+    text = plain(text)
     _, equals, tail = text.partition("=")
     if equals:
         text = tail
@@ -68,7 +68,7 @@ def has_any(text: str, words: Iterable[str]) -> bool:
 
 def code_of(text: str | None) -> str | None:
     """The code in an answer: the one fenced block, or the whole text when nothing is fenced; None when there are several."""
-    text = (text or "").strip("\n")
+    text = (text or "")[: MAX_CHARACTERS + 1].strip("\n")
     if "```" not in text:
         return text if text.strip() else None
     blocks = _FENCE.findall(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import warnings
 from typing import Any
 
 from telechat.core.types import Rule
@@ -40,7 +41,9 @@ def test_rules(code: str | None, arguments: list[Any], wants: list[Any]) -> list
 def definition_problem(code: str | None) -> str | None:
     """Why `code` is not a module that defines `f` exactly once; None when it is."""
     try:
-        tree = ast.parse(code or "")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(code or "")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return f"not Python: {error}"[:120]
     names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
