@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 if TYPE_CHECKING:
-    from telechat.core.types import Message, Task, Verdict
+    from telechat.core.types import Message, Task
 
 _KIND = typer.Argument(help="A task kind, module:function, or `check` to check answers.", show_default=False)
 _FILE = typer.Argument(
@@ -82,7 +82,10 @@ def _readable(message: Message) -> str:
 
 
 def _check(file: Path, as_json: bool) -> None:
-    verdicts = [_verdict(row, where) for where, row in _rows(file)]
+    from telechat.tasks.registry import verify
+
+    answers = [_read(row, where) for where, row in _rows(file)]
+    verdicts = [verify(task, answer) for task, answer in answers]
     if as_json:
         _print_json({"verdicts": [verdict.to_dict() for verdict in verdicts]})
         return
@@ -111,9 +114,10 @@ def _rows(file: Path) -> list[tuple[str, Any]]:
     return rows
 
 
-def _verdict(row: Any, where: str) -> Verdict:
+def _read(row: Any, where: str) -> tuple[Task, str | list[Message]]:
+    """The task that a line is about, and its answer."""
     from telechat.core.errors import UserError
-    from telechat.tasks.registry import generate, verify
+    from telechat.tasks.registry import generate
 
     if not isinstance(row, dict):
         raise UserError(f'{where}: a line must be an object with "kind", "split", "seed", "index" and "answer"')
@@ -131,10 +135,10 @@ def _verdict(row: Any, where: str) -> Verdict:
         task = generate(row["kind"], row["split"], row["seed"], row["index"])
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
-    return verify(task, _answer(row["answer"], task, where))
+    return task, _answer(row["answer"], where)
 
 
-def _answer(answer: Any, task: Task, where: str) -> str | list[Message]:
+def _answer(answer: Any, where: str) -> str | list[Message]:
     from telechat.core.errors import UserError
     from telechat.core.types import Message
 

@@ -16,6 +16,20 @@ _NO_TOOL = re.compile(
     r"|\btools? (?:\w+ )?(?:can(?:no|')t|can not|do(?:es)? not|don't|doesn't)\b|没有(?:一个)?(?:\w{0,4}的?)?工具",
     re.IGNORECASE,
 )
+_COMMON = (
+    "get",
+    "on",
+    "off",
+    "say",
+    "way",
+    "call",
+    "order",
+    "brought",
+    "点",
+    "叫",
+    "走",
+    "住",
+)  # topics that are everyday words too
 _ALIKE = {"buy", "order_food"}  # one could stand in for the other
 
 
@@ -43,12 +57,13 @@ class CallNone(Kind):
         """The sentence says that no tool fits, names this wish with its values, and names no other wish."""
         text = plain(message.content)
         prompt = plain(task.messages[-1].content)
-        topics = [word for tool in TOOLS for word in tool.topic if not has(prompt, word) and word not in task.check["topic"]]
-        others = [word for word in topics if has(text, word)]
+        own = {*task.check["topic"], *_COMMON}
+        others = [w for tool in TOOLS for w in tool.topic if w not in own and has(text, w) and not has(prompt, w)]
+        said = len(_NO_TOOL.findall(text))
         missing = [value for value in task.check["arguments"] if not has(text, value)]
         return judged(
             message,
-            Rule("no tool fits", _NO_TOOL.search(text) is not None, text[:80]),
+            Rule("no tool fits", said > 0, text[:80]),
             Rule("names the wish", any(has(text, word) for word in task.check["topic"]) and not missing, ", ".join(missing)),
-            Rule("names no other wish", len(others) < 2 and len(text) < 160, ", ".join(others)[:80]),
+            Rule("names no other wish", said < 2 and not others and len(text) <= 160, ", ".join(others)[:80]),
         )

@@ -7,7 +7,7 @@ import random
 from telechat.core.types import Message, Rule, Task, Verdict
 from telechat.tasks.answers import has, judged, plain
 from telechat.tasks.base import Draft, Kind, answer, ask
-from telechat.tasks.facts import RELATIONS, points
+from telechat.tasks.facts import RELATIONS, Relation, points
 
 OPENERS, OPENERS_ZH = ("", "", "Question: "), ("", "", "问:")
 
@@ -29,14 +29,23 @@ class Knowledge(Kind):
         return Draft(ask(text), paths, {"relation": relation.name, "thing": point.thing, "fact": point.fact}, difficulty=0.4)
 
     def verify(self, task: Task, message: Message) -> Verdict:
-        """The fact is there, and no other candidate of its relation that the question did not name."""
+        """The fact is there, no other candidate of its relation that the question did not name, and no list of other facts."""
         text = plain(message.content)
         relation = next(r for r in RELATIONS if r.name == task.check["relation"])
         prompt = plain(task.messages[-1].content)
-        candidates = dict.fromkeys((*relation.pairs.values(), *relation.pairs))
-        others = [c for c in candidates if c != task.check["fact"] and not has(prompt, c) and has(text, c, relation.fold)]
+        fact = task.check["fact"]
+        rivals = _named(text, prompt, fact, relation)
+        strangers = [name for other in RELATIONS if other is not relation for name in _named(text, prompt, fact, other)]
         return judged(
             message,
-            Rule("fact", has(text, task.check["fact"], relation.fold), f"want {task.check['fact']}"),
-            Rule("nothing else", not others and len(text) <= 200, ", ".join(others)[:80]),
+            Rule("fact", has(text, fact, relation.fold), f"want {fact}"),
+            Rule(
+                "nothing else", not rivals and len(set(strangers)) < 2 and len(text) <= 200, ", ".join(rivals + strangers)[:80]
+            ),
         )
+
+
+def _named(text: str, prompt: str, fact: str, relation: Relation) -> list[str]:
+    """The facts and things of a relation that an answer names, but for the right one and those of the question."""
+    names = dict.fromkeys((*relation.pairs.values(), *relation.pairs))
+    return [name for name in names if name != fact and has(text, name, relation.fold) and not has(prompt, name)]
