@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -53,12 +54,17 @@ def number_rule(text: str | None, want: int) -> Rule:
 
 def has(text: str, word: str, ignore_case: bool = True) -> bool:
     """Whether `text` holds `word` as a whole word (Chinese: as a part)."""
+    return _whole(word, ignore_case).search(text) is not None
+
+
+@functools.cache
+def _whole(word: str, ignore_case: bool) -> re.Pattern[str]:
     pattern = re.escape(word)
     if word[:1].isascii():
         pattern = r"(?<![A-Za-z0-9_])" + pattern
     if word[-1:].isascii():
         pattern += r"(?![A-Za-z0-9_])"
-    return re.search(pattern, text, re.IGNORECASE if ignore_case else 0) is not None
+    return re.compile(pattern, re.IGNORECASE if ignore_case else 0)
 
 
 def has_any(text: str, words: Iterable[str]) -> bool:

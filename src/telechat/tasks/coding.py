@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import functools
+import json
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 from telechat.core.types import Rule
@@ -21,9 +24,15 @@ def same(got: Any, want: Any) -> bool:
     return bool(got == want)
 
 
-def call_tests(code: str, arguments: list[Any]) -> list[CallResult]:
-    """`f` on each argument, outside this process."""
-    return run_calls(code, [("f", [argument]) for argument in arguments])
+def call_tests(code: str, arguments: list[Any]) -> Sequence[CallResult]:
+    """`f` on each argument, outside this process. The same code is run once: samples repeat each other, and a result
+    depends on nothing else."""
+    return _call_tests(code, json.dumps(arguments))
+
+
+@functools.lru_cache(maxsize=4096)
+def _call_tests(code: str, arguments: str) -> Sequence[CallResult]:
+    return tuple(run_calls(code, [("f", [argument]) for argument in json.loads(arguments)]))
 
 
 def test_rules(code: str | None, arguments: list[Any], wants: list[Any]) -> list[Rule]:
