@@ -1,0 +1,1 @@
+"""How messages become tokens, and back: formats, the renderer, the templates for other programs, the parser."""
