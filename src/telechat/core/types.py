@@ -182,3 +182,14 @@ class Trajectory:
     verdict: Verdict | None = None
     seconds: float = 0.0
     finish: str = "stop"
+
+
+@dataclass(frozen=True)
+class RolloutParams:
+    """How tasks are rolled out. `seed` and the attempt's number seed the sampler; `turns` bounds a conversation."""
+
+    max_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int = 0
+    turns: int = 6

@@ -11,7 +11,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+    LlamaModel,
+)
 
 YARN_TEMPERATURE = 0.07
 
@@ -41,6 +50,13 @@ class Telechat3Config(LlamaConfig):
         super().__post_init__(**kwargs)
 
 
+class Telechat3Model(LlamaModel):
+    """The decoder without an output layer."""
+
+    config_class = Telechat3Config
+    config: Telechat3Config
+
+
 class Telechat3ForCausalLM(LlamaForCausalLM):
     """TeleChat3 as a transformers-native causal language model (tensor names are Llama's)."""
 
@@ -48,10 +64,19 @@ class Telechat3ForCausalLM(LlamaForCausalLM):
     config: Telechat3Config
 
 
+class Telechat3ForSequenceClassification(LlamaForSequenceClassification):
+    """TeleChat3 with a score head: the reward model."""
+
+    config_class = Telechat3Config
+    config: Telechat3Config
+
+
 def register() -> None:
-    """Make `AutoConfig` and `AutoModelForCausalLM` know TeleChat3; may be called any number of times."""
+    """Make the Auto classes know TeleChat3; may be called any number of times."""
     AutoConfig.register("telechat3", Telechat3Config, exist_ok=True)
+    AutoModel.register(Telechat3Config, Telechat3Model, exist_ok=True)
     AutoModelForCausalLM.register(Telechat3Config, Telechat3ForCausalLM, exist_ok=True)
+    AutoModelForSequenceClassification.register(Telechat3Config, Telechat3ForSequenceClassification, exist_ok=True)
 
 
 register()

@@ -1,0 +1,75 @@
+"""The agent_sft stage: fine-tuning on the model's own verified multi-turn trajectories.
+
+Thinking is kept between tool calls, as it was generated. Where the model finds no right trajectory it may be shown a
+generated one that the verifier has accepted; single-turn problems are replayed against forgetting.
+"""
+
+from __future__ import annotations
+
+from telechat.chat.render import Renderer
+from telechat.core.files import read_json, read_jsonl, write_json, write_jsonl
+from telechat.core.recipe import AgentSftStage
+from telechat.core.seeds import rng
+from telechat.core.types import RolloutParams
+from telechat.tasks.registry import generate, get_kind
+from telechat.train.examples import path_sample, sample_from_json, sample_to_json, trajectory_sample
+from telechat.train.losses import next_token
+from telechat.train.sft import epochs
+from telechat.train.stage import Rollouts, StageContext, StageResult
+from telechat.train.state import save_model
+from telechat.train.trainer import Stateless, Trainer
+
+OWN_PER_PROBLEM = 2
+
+
+def run(context: StageContext, config: AgentSftStage) -> StageResult:
+    """Roll out, keep what the verifier accepts, train on it."""
+    tokenizer = context.tokenizer()
+    renderer = context.renderer(tokenizer)
+    model = context.model()
+    file = context.folder / "data" / "trajectories.jsonl"
+    if not file.exists():
+        rows, counts = collect(context, config, context.rollouts(model.eval()), renderer)
+        write_json(context.folder / "data" / "counts.json", counts)
+        write_jsonl(file, rows)
+    problems = [sample_from_json(row) for row in read_jsonl(file)]
+    trainer = Trainer(
+        model,
+        next_token,
+        Stateless(epochs(problems, config.batch, context.seed, config.microbatch_tokens)),
+        config.optimizer,
+        context.folder,
+        config.steps,
+        name=config.name,
+        progress=context.progress,
+        save_every=config.save_every,
+    )
+    trainer.run()
+    save_model(model, tokenizer, context.folder / "model")
+    return StageResult({"trajectories": read_json(context.folder / "data" / "counts.json"), "tokens": trainer.tokens})
+
+
+def collect(context: StageContext, config: AgentSftStage, rollouts: Rollouts, renderer: Renderer) -> tuple[list[dict], dict]:
+    """Training rows, and how many of each kind were the model's own or generated."""
+    kinds = config.kinds or [k for k in context.kinds if get_kind(k).multi_turn]
+    params = RolloutParams(config.max_tokens, config.temperature, seed=context.seed, turns=context.recipe.evaluation.turns)
+    rows: list[dict] = []
+    counts: dict[str, dict[str, int]] = {}
+    for kind in kinds:
+        tasks = [generate(kind, "train", context.seed + 3, i) for i in range(config.problems)]
+        own = shown = 0
+        for task, attempts in zip(tasks, rollouts(tasks, config.samples, params), strict=True):
+            right = [a for a in attempts if a.verdict is not None and a.verdict.passed]
+            if right:
+                shortest = sorted({tuple(a.ids): a for a in right}.values(), key=lambda a: len(a.ids))[:OWN_PER_PROBLEM]
+                rows += [sample_to_json(kind, [trajectory_sample(a, 1.0)]) for a in shortest]
+                own += len(shortest)
+            elif rng("gold", context.seed, task.id).random() < config.gold_share:
+                rows.append(sample_to_json(kind, [path_sample(renderer, task, task.paths[0])]))
+                shown += 1
+        counts[kind] = {"own": own, "generated": shown, "problems": len(tasks)}
+    single = [k for k in context.kinds if not get_kind(k).multi_turn]
+    for i in range(round(len(rows) * config.replay) if single else 0):
+        task = generate(single[i % len(single)], "train", context.seed + 4, i // len(single))
+        rows.append(sample_to_json(task.kind, [path_sample(renderer, task, task.paths[0])]))
+    return rows, counts

@@ -1,0 +1,70 @@
+"""The objectives. Each takes a model and a batch and returns a *sum* and its figures; the trainer normalises."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from telechat.train.batches import Batch
+from telechat.train.objective import hidden_states, predicting_states
+
+CHUNK = 4096  # tokens whose logits exist at the same time
+
+
+def _nll(head: torch.Tensor, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return F.cross_entropy(F.linear(states, head).float(), targets, reduction="none")
+
+
+def token_nll(model: nn.Module, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """−log p(target) for each (tokens, hidden) state; never more than `CHUNK` rows of logits in memory. (tokens,)"""
+    head = model.get_output_embeddings().weight
+    if len(states) <= CHUNK:
+        return _nll(head, states, targets)
+    chunks = zip(states.split(CHUNK), targets.split(CHUNK), strict=True)
+    return torch.cat([checkpoint(_nll, head, s, t, use_reentrant=False) for s, t in chunks])
+
+
+def next_token(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
+    """Weighted next-token loss; tokens of weight 0 never reach the output layer."""
+    used = batch.weights != 0
+    states = predicting_states(model, batch)[used]  # (tokens, hidden)
+    weights = batch.weights[used]
+    nll = token_nll(model, states, batch.completions[used])
+    return (nll * weights).sum(), {"nll": float((nll.detach() * weights).sum())}
+
+
+def policy_gradient(clip: float = 0.2, clip_high: float = 0.28) -> object:
+    """The GRPO family: `weights` are advantages, `old_logprobs` those of the sampling policy.
+
+    Clipped importance ratio of PPO with DAPO's higher upper bound (arXiv 2503.14476 §3.1). Without `old_logprobs`
+    the batch is on-policy, every ratio is 1, and the gradient is that of the weighted log-likelihood.
+    """
+
+    def loss(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
+        used = batch.weights != 0
+        nll = token_nll(model, predicting_states(model, batch)[used], batch.completions[used])
+        advantages = batch.weights[used]
+        if batch.old_logprobs is None:
+            return (nll * advantages).sum(), {"nll": float(nll.detach().sum())}
+        ratio = torch.exp(-nll - batch.old_logprobs[used])
+        clipped = ratio.clamp(1 - clip, 1 + clip_high)
+        objective = torch.minimum(ratio * advantages, clipped * advantages)
+        drift = float((-nll.detach() - batch.old_logprobs[used]).abs().sum())
+        return -objective.sum(), {"nll": float(nll.detach().sum()), "drift": drift}
+
+    return loss
+
+
+def last_states(model: nn.Module, batch: Batch) -> torch.Tensor:
+    """The hidden state at the last real token of each completion: (rows, hidden)."""
+    states = hidden_states(model, batch)
+    return states[torch.arange(len(states), device=states.device), batch.lengths - 1]
+
+
+def bradley_terry(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
+    """Pairwise reward loss: rows 2i (right) and 2i + 1 (wrong) are one pair. −log σ(r_right − r_wrong), summed."""
+    scores = model.score(last_states(model, batch))[:, 0]  # (rows,)
+    margin = scores[0::2] - scores[1::2]
+    return -F.logsigmoid(margin).sum(), {"right": float((margin.detach() > 0).sum()), "margin": float(margin.detach().sum())}

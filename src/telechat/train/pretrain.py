@@ -1,0 +1,142 @@
+"""The pretrain stages: next-token prediction on a mixture, each stage on denser and harder data than the last.
+
+The curriculum is checked, not assumed: the difficulty and the quality of a stage's data are measured on the very
+documents that it will read (`data.mixture.describe`), and a stage whose data is not harder, or of lower quality, than
+its predecessor's is refused unless the recipe says `allow_easier: true`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from telechat.chat.render import Renderer
+from telechat.core.errors import UserError
+from telechat.core.files import read_json
+from telechat.core.recipe import PretrainStage
+from telechat.data.corpora import Document
+from telechat.data.mixture import fill, stage_rows
+from telechat.models.presets import new_model
+from telechat.train.batches import Batch
+from telechat.train.losses import next_token
+from telechat.train.stage import StageContext, StageResult
+from telechat.train.state import save_model
+from telechat.train.trainer import Stateless, Trainer
+
+HELDOUT_TOKENS = 6144
+
+
+def run(context: StageContext, config: PretrainStage) -> StageResult:
+    """Train, keep the candidates for a merge stage, and measure held-out bits per byte of each source."""
+    tokenizer = context.tokenizer()
+    encode = encoder(tokenizer, context.renderer(tokenizer))
+    first = not any(kind == "pretrain" for kind in context.stage_kinds.values())
+    model = new_model(context.recipe.model, tokenizer, context.seed) if first else context.model()
+    rows = config.steps * config.batch
+    table, facts = stage_rows(context.folder / "data", config.mixture, rows, config.context, context.seed, context.kinds, encode)
+    _gate(context, config, facts)
+
+    def batches(step: int) -> tuple[list[Batch], float]:
+        ids = torch.from_numpy(table[step * config.batch : (step + 1) * config.batch].astype("int64"))
+        weights = torch.ones(ids.shape)
+        weights[:, 0] = 0
+        rows_at_once = max(1, config.microbatch_tokens // ids.shape[1])
+        lengths = torch.full((len(ids),), ids.shape[1])
+        parts = zip(*(t.split(rows_at_once) for t in (ids, weights, lengths)), strict=True)
+        return [Batch(i, w, lengths=n) for i, w, n in parts], float(weights.sum())
+
+    kept = _candidates(config)
+
+    def keep(step: int, model: Any) -> None:
+        if step in kept:
+            save_model(model, tokenizer, context.folder / "candidates" / f"step-{step}")
+
+    trainer = Trainer(
+        model,
+        next_token,
+        Stateless(batches),
+        config.optimizer,
+        context.folder,
+        config.steps,
+        name=config.name,
+        progress=context.progress,
+        save_every=config.save_every,
+        after_step=keep,
+    )
+    trainer.run()
+    save_model(model, tokenizer, context.folder / "model")
+    measured = {
+        source: _bits_per_byte(model, source, context, encode, tokenizer, config.context)
+        for source in config.mixture
+    }
+    metrics = {"bits_per_byte": measured, "tokens": trainer.tokens, "difficulty": facts["difficulty"], "quality": facts["quality"]}
+    return StageResult({**metrics, "data": facts})
+
+
+def encoder(tokenizer: PreTrainedTokenizerFast, renderer: Renderer) -> Any:
+    """Document → token ids, ended by the end-of-turn token (the family's document separator)."""
+    backend = tokenizer.backend_tokenizer
+
+    def encode(document: Document) -> list[int]:
+        if document.task is None or not document.source.startswith("chat."):
+            backend.encode_special_tokens = True
+            ids = backend.encode(document.text, add_special_tokens=False).ids
+            backend.encode_special_tokens = False
+            return [*ids, renderer.end_id]
+        task = document.task
+        ids = list(renderer.render(task.messages, task.tools).ids)
+        ids += renderer.completion_ids(document.path[0])
+        for i, message in enumerate(document.path[1:], 1):
+            if message.role == "assistant":
+                results = [m for m in document.path[_last_assistant(document.path, i) + 1 : i] if m.role == "tool"]
+                ids = list(renderer.extend(ids, results, task.tools).ids)
+                ids += renderer.completion_ids(message)
+        return ids
+
+    return encode
+
+
+def _last_assistant(path: tuple[Any, ...], before: int) -> int:
+    return max(i for i in range(before) if path[i].role == "assistant")
+
+
+def _candidates(config: PretrainStage) -> set[int]:
+    """Steps whose weights are kept: the last `candidates` ones, `candidate_gap` × steps apart, up to the end."""
+    gap = max(1, math.ceil(config.candidate_gap * config.steps))
+    return {config.steps - i * gap for i in range(config.candidates)} if config.candidates else set()
+
+
+@torch.no_grad()
+def _bits_per_byte(
+    model: Any,
+    source: str,
+    context: StageContext,
+    encode: Any,
+    tokenizer: PreTrainedTokenizerFast,
+    length: int,
+) -> float:
+    """Bits that `model` needs for a byte of held-out text of `source` (bytes of the decoded tokens)."""
+    ids, _ = fill({source: 1.0}, HELDOUT_TOKENS, "heldout", context.seed + 1, context.kinds, encode)
+    rows = torch.tensor(ids[: HELDOUT_TOKENS // length * length]).view(-1, length)
+    weights = torch.ones(rows.shape)
+    weights[:, 0] = 0
+    nats = float(next_token(model.eval(), Batch(rows, weights, lengths=torch.full((len(rows),), length)))[0])
+    text = sum(len(tokenizer.decode(row[1:], skip_special_tokens=False).encode()) for row in rows.tolist())
+    return round(nats / math.log(2) / text, 4)
+
+
+def _gate(context: StageContext, config: PretrainStage, facts: dict[str, Any]) -> None:
+    """Refuse a stage whose data is not above its predecessor's."""
+    folder = context.newest("pretrain")
+    if folder is None or config.allow_easier:
+        return
+    before = read_json(folder.parent / "data" / "facts.json")
+    if facts["difficulty"] <= before["difficulty"] or facts["quality"] < before["quality"]:
+        raise UserError(
+            f"stage {config.name}: its data is not above its predecessor's: difficulty {facts['difficulty']} after "
+            f"{before['difficulty']}, quality {facts['quality']} after {before['quality']}; change the mixture or say "
+            f"allow_easier: true"
+        )

@@ -1,0 +1,136 @@
+"""The reward_model stage: Bradley–Terry on the present model's own answers.
+
+A pair is two answers that the same checkpoint sampled to the same prompt, both well-formed (they end by themselves
+and hold something), one verified right and one verified wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from telechat.core.files import read_jsonl, write_jsonl
+from telechat.core.recipe import RewardModelStage
+from telechat.core.seeds import rng, shuffled
+from telechat.core.types import RolloutParams, Trajectory
+from telechat.tasks.registry import generate, get_kind
+from telechat.train.batches import Batch, Sample, collate
+from telechat.train.examples import trajectory_sample
+from telechat.train.losses import bradley_terry, last_states
+from telechat.train.stage import Rollouts, StageContext, StageResult
+from telechat.train.state import save_model
+from telechat.train.trainer import Stateless, Trainer
+
+PAIRS_PER_PROMPT = 2
+
+
+def run(context: StageContext, config: RewardModelStage) -> StageResult:
+    """Sample answers, pair them, train, and measure the share of held-out pairs that are ordered rightly."""
+    tokenizer = context.tokenizer()
+    policy = context.model().eval()
+    files = {split: context.folder / "data" / f"pairs-{split}.jsonl" for split in ("train", "heldout")}
+    for split, file in files.items():
+        if not file.exists():
+            count = config.prompts if split == "train" else config.heldout_prompts
+            write_jsonl(file, sample_pairs(context, config, context.rollouts(policy), split, count))
+    pairs, heldout = (read_jsonl(files[split]) for split in ("train", "heldout"))
+    model = AutoModelForSequenceClassification.from_pretrained(context.previous, num_labels=1)
+    with torch.no_grad():
+        model.score.weight.zero_()
+
+    def batches(step: int) -> tuple[list[Batch], float]:
+        per_epoch = max(1, len(pairs) // config.batch)
+        order = shuffled(list(range(len(pairs))), "pairs", context.seed, step // per_epoch)
+        chosen = order[step % per_epoch * config.batch :][: config.batch]
+        return pair_batches([pairs[i] for i in chosen], config.microbatch_tokens), float(max(1, len(chosen)))
+
+    trainer = Trainer(
+        model,
+        bradley_terry,
+        Stateless(batches),
+        config.optimizer,
+        context.folder,
+        config.steps if pairs else 0,
+        name=config.name,
+        progress=context.progress,
+        save_every=config.save_every,
+    )
+    trainer.run()
+    save_model(model, tokenizer, context.folder / "model")
+    by_kind = pair_accuracy(model, heldout, config.microbatch_tokens)
+    total = sum(n for _, n in by_kind.values())
+    accuracy = sum(right for right, _ in by_kind.values()) / max(1, total)
+    return StageResult(
+        {
+            "pair_accuracy": round(accuracy, 4),
+            "by_kind": {kind: round(right / n, 4) for kind, (right, n) in by_kind.items()},
+            "pairs": len(pairs),
+            "heldout_pairs": total,
+        }
+    )
+
+
+def well_formed(trajectory: Trajectory) -> bool:
+    """The answer ended by itself and says or calls something."""
+    last = trajectory.messages[-1] if trajectory.messages else None
+    return trajectory.finish == "stop" and last is not None and bool((last.content or "").strip() or last.tool_calls)
+
+
+def sample_pairs(context: StageContext, config: RewardModelStage, rollouts: Rollouts, split: str, count: int) -> list[dict]:
+    """Pairs (right, wrong) of sampled answers of every single-turn kind."""
+    params = RolloutParams(context.recipe.evaluation.max_tokens, 1.0, seed=context.seed)
+    rows: list[dict] = []
+    kinds = [k for k in context.kinds if not get_kind(k).multi_turn]
+    for number, kind in enumerate(kinds):
+        tasks = [generate(kind, split, context.seed + 2, i) for i in range(count)]
+        for task, attempts in zip(tasks, rollouts(tasks, config.samples, params), strict=True):
+            good = _distinct([a for a in attempts if well_formed(a) and a.verdict and a.verdict.passed])
+            bad = _distinct([a for a in attempts if well_formed(a) and a.verdict and not a.verdict.passed])
+            draw = rng("pairs", context.seed, task.id)
+            for right, wrong in zip(draw.sample(good, len(good)), draw.sample(bad, len(bad)), strict=False):
+                if sum(row["task"] == task.id for row in rows[-PAIRS_PER_PROMPT:]) < PAIRS_PER_PROMPT:
+                    rows.append({"kind": kind, "task": task.id, "right": _ids(right), "wrong": _ids(wrong)})
+        context.progress.update(f"{split} pairs", number + 1, len(kinds))
+    return rows
+
+
+def _distinct(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
+    return list({tuple(t.ids): t for t in trajectories}.values())
+
+
+def _ids(trajectory: Trajectory) -> list[list[int]]:
+    sample = trajectory_sample(trajectory, 1.0)
+    return [list(sample.prompt), list(sample.completion)]
+
+
+def pair_batches(pairs: Sequence[dict], max_tokens: int) -> list[Batch]:
+    """Pairs as batches whose rows alternate right, wrong."""
+    out: list[Batch] = []
+    current: list[Sample] = []
+    tokens = 0
+    for pair in sorted(pairs, key=lambda p: len(p["right"][0]) + len(p["right"][1])):
+        both = [Sample(tuple(p), tuple(c), (1.0,) * len(c)) for p, c in (pair["right"], pair["wrong"])]
+        size = sum(s.length for s in both)
+        if current and tokens + size > max_tokens:
+            out.append(collate(current))
+            current, tokens = [], 0
+        current += both
+        tokens += size
+    return [*out, collate(current)] if current else out
+
+
+@torch.no_grad()
+def pair_accuracy(model: Any, pairs: Sequence[dict], max_tokens: int) -> dict[str, tuple[int, int]]:
+    """kind → (pairs ordered rightly, pairs)."""
+    out: dict[str, tuple[int, int]] = {}
+    for kind in sorted({p["kind"] for p in pairs}):
+        mine = [p for p in pairs if p["kind"] == kind]
+        right = 0
+        for batch in pair_batches(mine, max_tokens):
+            scores = model.score(last_states(model, batch))[:, 0]
+            right += int((scores[0::2] > scores[1::2]).sum())
+        out[kind] = (right, len(mine))
+    return out

@@ -1,0 +1,213 @@
+"""The rl and agentic_rl stages: GRPO on verified rewards, on-policy, one update for each batch of rollouts.
+
+Kinds are drawn in proportion to p(1 − p), p being the running pass rate: what is never or always solved teaches
+nothing. Groups whose verdicts are all equal are skipped. Structured hints (the beginning of a worked solution, put
+into the model's thinking) help where sampling finds nothing, and are annealed away. Tool results are read, never
+learned. A few supervised samples can be replayed in each step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from telechat.chat.render import Renderer
+from telechat.core.files import write_jsonl
+from telechat.core.recipe import AgenticRlStage, RewardConfig, RlStage
+from telechat.core.seeds import rng, seed_of
+from telechat.core.types import RolloutParams, Task, Trajectory
+from telechat.tasks.registry import generate, get_kind
+from telechat.train.batches import Batch, Sample, microbatches
+from telechat.train.examples import path_sample, trajectory_sample
+from telechat.train.losses import policy_gradient
+from telechat.train.rewards import FusedReward, advantages
+from telechat.train.stage import Rollouts, StageContext, StageResult
+from telechat.train.state import save_model
+from telechat.train.trainer import Trainer
+
+FADE = 0.8  # weight of the past in the running pass rate of a kind
+
+
+@dataclass
+class Curriculum:
+    """Which kind to ask next: running pass rates, and how many tasks of each kind have been drawn."""
+
+    kinds: Sequence[str]
+    min_share: float
+    rates: dict[str, float] = field(default_factory=dict)
+    drawn: dict[str, int] = field(default_factory=dict)
+
+    def shares(self) -> dict[str, float]:
+        """Share of each kind: p(1 − p), with a floor of `min_share` × uniform."""
+        raw = {k: self.rates.get(k, 0.5) * (1 - self.rates.get(k, 0.5)) for k in self.kinds}
+        total = sum(raw.values()) or 1.0
+        floored = {k: max(v / total, self.min_share / len(self.kinds)) for k, v in raw.items()}
+        whole = sum(floored.values())
+        return {k: v / whole for k, v in floored.items()}
+
+    def draw(self, count: int, seed: int, step: int) -> list[Task]:
+        """`count` fresh training tasks."""
+        shares = self.shares()
+        chosen = rng("kinds", seed, step).choices(list(shares), list(shares.values()), k=count)
+        tasks = []
+        for kind in chosen:
+            index = self.drawn.get(kind, 0)
+            self.drawn[kind] = index + 1
+            tasks.append(generate(kind, "train", seed, index))
+        return tasks
+
+    def learn(self, kind: str, rate: float) -> None:
+        """Take in the pass rate of one group."""
+        self.rates[kind] = FADE * self.rates[kind] + (1 - FADE) * rate if kind in self.rates else rate
+
+
+class RlSource:
+    """Makes a step's batches by rolling out the present policy."""
+
+    def __init__(
+        self,
+        config: RlStage | AgenticRlStage,
+        kinds: Sequence[str],
+        rollouts: Rollouts,
+        renderer: Renderer,
+        reward: FusedReward,
+        seed: int,
+        turns: int,
+        folder: Path,
+    ) -> None:
+        self.config = config
+        self.rollouts = rollouts
+        self.renderer = renderer
+        self.reward = reward
+        self.seed = seed
+        self.turns = turns
+        self.folder = folder
+        floor = config.min_share if isinstance(config, RlStage) else 0.1
+        self.curriculum = Curriculum(kinds, floor)
+
+    def state(self) -> dict[str, Any]:
+        """Pass rates, task counters and the reward scale."""
+        return {"rates": self.curriculum.rates, "drawn": self.curriculum.drawn, "scale": self.reward.scale.state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """From a checkpoint."""
+        self.curriculum.rates = dict(state["rates"])
+        self.curriculum.drawn = dict(state["drawn"])
+        self.reward.scale.restore(state["scale"])
+
+    def batches(self, step: int) -> tuple[list[Batch], float, dict[str, float]]:
+        """Roll out, judge, and turn the groups that disagree into weighted samples."""
+        config = self.config
+        self.rollouts.refresh()
+        tasks = self.curriculum.draw(config.prompts, self.seed, step)
+        hints = self._hints(tasks, step)
+        params = RolloutParams(config.max_tokens, config.temperature, seed=seed_of(self.seed, "rollout", step), turns=self.turns)
+        groups = self.rollouts(tasks, config.group, params, hints)
+        mixed = []
+        passed = 0.0
+        for task, hint, group in zip(tasks, hints, groups, strict=True):
+            verdicts = [t.verdict.score if t.verdict else 0.0 for t in group]
+            passed += sum(verdicts) / len(verdicts)
+            if not hint:
+                self.curriculum.learn(task.kind, sum(verdicts) / len(verdicts))
+            if len(set(verdicts)) > 1:
+                mixed.append((task, group))
+        rewards = self.reward([(task, t) for task, group in mixed for t in group])
+        samples: list[Sample] = []
+        for i, (_, group) in enumerate(mixed):
+            weights = advantages(rewards[i * config.group : (i + 1) * config.group], config.std_floor)
+            samples += [trajectory_sample(t, w) for t, w in zip(group, weights, strict=True)]
+        divisor = float(sum(sum(1 for w in s.weights if w) for s in samples)) or 1.0
+        samples += self._replay(step, divisor)
+        if step % 10 == 0:
+            self._keep(step, tasks, groups)
+        generated = sum(sum(t.mask) for group in groups for t in group)
+        figures = {
+            "reward": passed / len(tasks),
+            "mixed": len(mixed) / len(tasks),
+            "completion": generated / (len(tasks) * config.group),
+        }
+        return microbatches(samples, config.microbatch_tokens) if samples else [], divisor, figures
+
+    def _hints(self, tasks: Sequence[Task], step: int) -> list[list[int]]:
+        """The beginning of a worked solution for some tasks; fewer and shorter as training goes on."""
+        config = self.config
+        if not isinstance(config, RlStage) or not config.hint_share:
+            return [[] for _ in tasks]
+        left = max(0.0, 1 - step / (config.hint_until * config.steps))
+        out = []
+        for i, task in enumerate(tasks):
+            draw = rng("hint", self.seed, step, i)
+            worked = task.paths[0][0]
+            if draw.random() >= config.hint_share * left or not worked.reasoning_content:
+                out.append([])
+                continue
+            ids = self.renderer.completion_ids(worked)
+            thinking = self.renderer.thinking_length(ids)
+            out.append(list(ids[: int(thinking * draw.uniform(0.3, 0.9) * left) + 1]))
+        return out
+
+    def _replay(self, step: int, divisor: float) -> list[Sample]:
+        """Supervised samples, weighted so that together they count `replay_weight` of a step."""
+        config = self.config
+        if not config.replay:
+            return []
+        kinds = self.curriculum.kinds
+        tasks = []
+        for i in range(config.replay):
+            number = step * config.replay + i
+            tasks.append(generate(kinds[number % len(kinds)], "train", self.seed + 17, number // len(kinds)))
+        samples = [path_sample(self.renderer, t, t.paths[0]) for t in tasks]
+        tokens = sum(sum(s.weights) for s in samples) or 1.0
+        weight = config.replay_weight * divisor / tokens
+        return [Sample(s.prompt, s.completion, tuple(weight * w for w in s.weights)) for s in samples]
+
+    def _keep(self, step: int, tasks: Sequence[Task], groups: Sequence[Sequence[Trajectory]]) -> None:
+        """One rollout of each task of this step, for people to read."""
+        rows = [
+            {
+                "step": step,
+                "task": task.id,
+                "prompt": [m.to_dict() for m in task.messages],
+                "messages": [m.to_dict() for m in group[0].messages],
+                "score": group[0].verdict.score if group[0].verdict else 0.0,
+                "group": round(sum(t.verdict.score for t in group if t.verdict) / len(group), 3),
+            }
+            for task, group in zip(tasks, groups, strict=True)
+        ]
+        write_jsonl(self.folder / "data" / f"rollouts-{step:05d}.jsonl", rows)
+
+
+def run(context: StageContext, config: RlStage | AgenticRlStage) -> StageResult:
+    """Reinforce the newest model on the stage's kinds."""
+    tokenizer = context.tokenizer()
+    model = context.model()
+    multi = isinstance(config, AgenticRlStage)
+    kinds = config.kinds or [k for k in context.kinds if get_kind(k).multi_turn == multi]
+    rewards = config.reward if isinstance(config, RlStage) else RewardConfig()
+    source = RlSource(
+        config,
+        kinds,
+        context.rollouts(model),
+        context.renderer(tokenizer),
+        FusedReward(rewards, context.newest("reward_model")),
+        context.seed,
+        context.recipe.evaluation.turns,
+        context.folder,
+    )
+    trainer = Trainer(
+        model,
+        policy_gradient(),
+        source,
+        config.optimizer,
+        context.folder,
+        config.steps,
+        name=config.name,
+        progress=context.progress,
+        save_every=config.save_every,
+    )
+    trainer.run()
+    save_model(model, tokenizer, context.folder / "model")
+    return StageResult({"pass_rates": {k: round(v, 4) for k, v in sorted(source.curriculum.rates.items())}, "tokens": trainer.tokens})

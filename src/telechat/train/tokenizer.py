@@ -1,0 +1,122 @@
+"""The tokenizer stage: byte-fallback BPE with the family's special tokens.
+
+As in the family's own tokenizer, every digit is a token, newlines and tabs stand alone, and no rule stops a merge at
+a space, so that a phrase which returns again and again becomes one token. Capitalised words stand alone as well:
+names then have the same tokens wherever they occur, which is what a small model needs to copy them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from telechat.chat.formats import get_format
+from telechat.chat.segments import segments
+from telechat.chat.templating import attach
+from telechat.core.recipe import PretrainStage, TokenizerStage
+from telechat.data.corpora import documents, stdlib_digest
+from telechat.tasks.registry import generate
+from telechat.train.stage import StageContext, StageResult
+
+# Ids 0–23 of the family's tokenizer (TeleChat3's `tokenizer.model`).
+SPECIAL_TOKENS = (
+    *("<_unk>", "<_start>", "<_end>", "<_pad>", "<_user>", "<_bot>", "<_system>", "<_observation>", "<_sep>"),
+    *("</think>", "<think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"),
+    *(f"<_control{i}>" for i in range(1, 10)),
+)
+SPLIT = Regex(r"[A-Z][a-z]+|[0-9]|\n|\t")
+MAX_PIECE = 48  # characters
+
+
+def _empty(model: models.BPE) -> Tokenizer:
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(SPLIT, behavior="isolated")
+    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
+    return tokenizer
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int, context: int) -> PreTrainedTokenizerFast:
+    """Learn merges from `texts` and return a tokenizer of at most `vocab_size` pieces that can encode any text.
+
+    Characters that are too rare for a piece of their own are spelled in bytes (`<0xNN>`).
+    """
+    learner = _empty(models.BPE())
+    pieces = vocab_size - len(SPECIAL_TOKENS) - 256
+    trainer = trainers.BpeTrainer(
+        vocab_size=pieces,
+        limit_alphabet=max(64, pieces * 2 // 3),
+        min_frequency=8,
+        max_token_length=MAX_PIECE,
+        show_progress=False,
+    )
+    # A control word is never spelled in pieces, so no piece may be learned from one.
+    control = re.compile("|".join(re.escape(name) for name in SPECIAL_TOKENS))
+    learner.train_from_iterator((part for text in texts for part in control.split(text) if part), trainer)
+    learned = json_model(learner)
+    names = [*SPECIAL_TOKENS, *(f"<0x{byte:02X}>" for byte in range(256))]
+    names += [piece for piece, _ in sorted(learned["vocab"].items(), key=lambda item: item[1])]
+    vocabulary = {name: i for i, name in enumerate(names)}
+    merges = [tuple(pair) for pair in learned["merges"]]
+    model = models.BPE(vocab=vocabulary, merges=merges, unk_token="<_unk>", byte_fallback=True, fuse_unk=True)
+    tokenizer = _empty(model)
+    tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in SPECIAL_TOKENS])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="<_unk>",
+        bos_token="<_start>",
+        eos_token="<_end>",
+        pad_token="<_pad>",
+        model_max_length=context,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def json_model(tokenizer: Tokenizer) -> dict[str, Any]:
+    """The BPE model of `tokenizer` as JSON: its vocabulary and merges."""
+    return json.loads(tokenizer.to_str())["model"]
+
+
+def run(context: StageContext, config: TokenizerStage) -> StageResult:
+    """Learn the tokenizer from every text source of the recipe and from rendered conversations of every kind."""
+    texts = list(_texts(context, config))
+    tokenizer = train_tokenizer(texts, config.vocab_size, context.recipe.model.context)
+    attach(tokenizer, get_format(context.recipe.chat_format))
+    folder = context.folder / "model"
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save_pretrained(folder)
+    sample = "\n".join(texts[:: max(1, len(texts) // 500)])
+    ids = tokenizer.backend_tokenizer.encode(sample, add_special_tokens=False).ids
+    fallback = sum(len(SPECIAL_TOKENS) <= i < len(SPECIAL_TOKENS) + 256 for i in ids)
+    metrics = {
+        "pieces": len(tokenizer),
+        "bytes_per_token": round(len(sample.encode()) / len(ids), 3),
+        "byte_fallback_share": round(fallback / len(ids), 5),
+        "stdlib": stdlib_digest(),
+    }
+    return StageResult(metrics)
+
+
+def _texts(context: StageContext, config: TokenizerStage) -> Iterator[str]:
+    """Text as the model will read it: documents of the plain sources, text segments of rendered conversations."""
+    sources = {s for stage in context.recipe.stages if isinstance(stage, PretrainStage) for s in stage.mixture}
+    for source in sorted(s for s in sources if not s.startswith("chat.")):
+        size = 0
+        for document in documents(source, "train", context.seed, context.kinds):
+            yield document.text
+            size += len(document.text.encode())
+            if size >= config.corpus_bytes:
+                break
+    chat = get_format(context.recipe.chat_format)
+    for kind in context.kinds:
+        for index in range(config.documents):
+            task = generate(kind, "train", context.seed, index)
+            for path in task.paths:
+                conversation = [*task.messages, *path]
+                for segment in segments(chat, conversation, task.tools, add_generation_prompt=False):
+                    if not segment.control:
+                        yield segment.text
