@@ -155,7 +155,7 @@ def test_seeds_indices_and_splits_matter() -> None:
 def test_no_torch_is_needed() -> None:
     code = (
         "import sys\nfrom telechat.tasks.registry import KINDS, generate, verify\nimport telechat.cli.tasks\n"
-        "for k in KINDS:\n    t = generate(k, 'dev', 0, 0)\n    assert verify(t, t.gold).passed\n"
+        "for k in KINDS:\n    t = generate(k, 'dev', 0, 0)\n    assert verify(t, t.gold).passed\n    verify(t, 'x</think>1')\n"
         "print([m for m in ('torch', 'transformers', 'numpy') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
