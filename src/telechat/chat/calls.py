@@ -47,7 +47,7 @@ class Reader(Protocol):
     begun: bool
     """The tool's name is known and the call has been passed on."""
     text_value: bool
-    """Inside a text value: text without `<` could be passed on as it is."""
+    """Inside a text value: text without tags (in JSON, without quotes and backslashes) could be passed on as it is."""
 
     def read(self, data: str, pos: int, final: bool) -> int:
         """Read on at `data[pos:]`; returns how far it got. What is left must be given again with more text behind it.

@@ -45,11 +45,10 @@ class Limits:
 class JsonCall:
     """Reads one call; see `calls.Reader`."""
 
-    text_value = False
-
     def __init__(self, types: ToolTypes, sink: Sink, limits: Limits) -> None:
         self.state = State.OPEN
         self.begun = False
+        self.text_value = False
         self._types = types
         self._sink = sink
         self._limits = limits
@@ -62,6 +61,7 @@ class JsonCall:
         self._copy: JsonCopy | None = None
         self._other: list[str] = []
         self._has_arguments = False
+        self._streaming = False
 
     def read(self, data: str, pos: int, final: bool) -> int:
         """See `calls.Reader.read`."""
@@ -73,6 +73,7 @@ class JsonCall:
         if self.state is State.OPEN and self._last:
             ended = end == len(data) or self._limits.stops.at(data, end)
             self.state = State.ENDED if ended else State.BROKEN if self.begun else State.NOT_A_CALL
+        self.text_value = self.begun and self._streaming and self._copy is not None and self._copy.in_string
         if not self.begun:
             self._unread.append(data[start:pos])
         elif self.state is not State.OPEN:
@@ -85,6 +86,8 @@ class JsonCall:
 
     def _end_of_text(self, data: str, pos: int, final: bool) -> tuple[int, bool]:
         """Up to where the text may belong to this call, and whether it certainly goes no further."""
+        if data.find("<", pos) < 0:
+            return len(data), final
         found = self._limits.first(data, pos)
         if found >= 0:
             return found, True
@@ -162,6 +165,7 @@ class JsonCall:
             self._step = self._read_copied
             self._sink_problem(f"key {self._key!r} of a call is not used")
         self._other = []
+        self._streaming = False
         self._copy = JsonCopy(self._other.append)
         return pos
 
@@ -199,6 +203,7 @@ class JsonCall:
                     return stop
             except ValueError:
                 pass
+        self._streaming = True
         self._copy = JsonCopy(self._emit)
         self._step = self._read_copied
         return pos

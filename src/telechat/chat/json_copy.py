@@ -76,6 +76,11 @@ class JsonCopy:
         self._comma = False
         self._string = ""
 
+    @property
+    def in_string(self) -> bool:
+        """Inside a string that is a value: text without quotes and backslashes goes on in it."""
+        return self._string == "value"
+
     def read(self, data: str, pos: int, end: int, last: bool) -> int:
         """Read on at `data[pos:end]`; returns how far it got. `last`: the value certainly goes no further than `end`."""
         while not (self.done or self.failed):

@@ -102,6 +102,8 @@ class StreamParser:
         quick = self._quick
         if quick and text and "<" not in text and not has_surrogates(text):
             if quick is ARGUMENTS:
+                if self._limits is not None and ('"' in text or "\\" in text):
+                    return self._advance(text, False)
                 piece = encode_basestring(text)[1:-1]
                 self._arguments[-1].append(piece)
                 return [Delta(ARGUMENTS, piece, len(self._names) - 1)]

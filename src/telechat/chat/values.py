@@ -58,14 +58,16 @@ def decode_json(text: str, pos: int) -> tuple[Any, int]:
     text = text[pos:end]
     if text.count("[") + text.count("{") > MAX_DEPTH and depth_exceeds(value, MAX_DEPTH):
         raise ValueError("nested too deeply")
-    if ("e" in text or "E" in text or len(text) > 300) and _has_infinity(value):
-        value = json.loads(text, strict=False, parse_constant=str, parse_float=_finite_float)
     return value, end
 
 
 def dump_json(value: Any) -> str:
-    """Valid JSON of a loaded value, encodable as UTF-8."""
-    return mend_surrogates(json.dumps(value, ensure_ascii=False))
+    """Valid JSON of a loaded value, encodable as UTF-8; numbers beyond floating point become text."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(value), ensure_ascii=False)
+    return mend_surrogates(text)
 
 
 def depth_exceeds(value: Any, limit: int) -> bool:
@@ -84,17 +86,12 @@ def _children(value: Any) -> Iterable[Any]:
     return value if isinstance(value, list) else ()
 
 
-def _finite_float(text: str) -> float | str:
-    value = float(text)
-    return value if math.isfinite(value) else text
-
-
-def _has_infinity(value: Any) -> bool:
-    try:
-        json.dumps(value, allow_nan=False)
-    except ValueError:
-        return True
-    return False
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)
