@@ -73,6 +73,7 @@ def run_recipe(
         raise UserError(f"{out}: is a file; give a folder for --out")
     torch.set_num_threads(recipe.threads or 2)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # every buffer that we read is written first
     progress = progress or Progress()
     with locked(out):
         run = Run(recipe, out, progress, any_machine)

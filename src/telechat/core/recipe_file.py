@@ -25,7 +25,7 @@ def builtin_recipes() -> list[str]:
 def _source(recipe: str) -> tuple[str, str]:
     """(label, text) of a recipe given as a file or a built-in name."""
     path = Path(recipe)
-    if path.is_dir():
+    if path.is_dir() and recipe not in builtin_recipes():
         raise UserError(f"{recipe}: is a folder; name a recipe file or one of: {', '.join(builtin_recipes())}")
     if path.is_file():
         try:
@@ -143,7 +143,8 @@ def _fields_at(location: tuple[int | str, ...]) -> list[str]:
 
 def _explain(label: str, node: yaml.Node | None, error: ValidationError) -> str:
     """One line for the first validation error."""
-    first = error.errors()[0]
+    errors = error.errors()
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])  # a typo also makes a key "missing"
     location = tuple(first["loc"])
     shown = ".".join(str(part) for part in location if part not in STAGE_KINDS)
     where = f"{label}:{_line(node, location)}: "

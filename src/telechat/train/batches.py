@@ -1,13 +1,14 @@
-"""Token sequences as padded tensors. Every learning stage feeds the trainer with these and nothing else.
+"""Token sequences as flat tensors without padding. Every learning stage feeds the trainer with these and nothing else.
 
-A `Sample` is a prompt that is only read and a completion that is (partly) learned. Samples that share a prompt are
-computed with one pass over that prompt (`Batch.parent`), with the same loss as if each carried its own copy.
+A `Sample` is a prompt that is only read and a completion that is (partly) learned. In a `Batch` all tokens of all
+samples lie one after the other, and a prompt that several samples share lies there once. Only attention needs to know
+who belongs to whom: `Attention` groups rows of similar length and says, for each query token, which keys it may see.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 
 import torch
 
@@ -32,84 +33,202 @@ class Sample:
 
 
 @dataclass
-class Batch:
-    """Padded tensors of one forward pass: `groups` prompts and `rows` completions.
+class Attention:
+    """Rows of tokens that attend together, as indices into the batch's flat tokens; padding repeats some token.
 
-    Padding is on the right. `prompts` is None when completions stand alone (pretraining).
+    `queries` (rows, q) and `keys` (rows, k): the last q of a row's keys are its queries. `mask` (rows, 1, q, k) says
+    which keys a query sees; None means plain causal attention with q = k and no padding.
     """
 
-    completions: torch.Tensor  # (rows, time) ids
-    weights: torch.Tensor  # (rows, time)
-    prompts: torch.Tensor | None = None  # (groups, prompt_time) ids
-    prompt_lengths: torch.Tensor | None = None  # (groups,)
-    parent: torch.Tensor | None = None  # (rows,) index into groups
-    old_logprobs: torch.Tensor | None = None  # (rows, time)
-    lengths: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))  # (rows,) real completion tokens
+    queries: torch.Tensor
+    keys: torch.Tensor
+    mask: torch.Tensor | None
+
+
+@dataclass
+class Batch:
+    """The flat tensors of one forward pass over `tokens` tokens.
+
+    `back[i]` is where token i's result lies when the groups' padded results are laid one after the other. `source`,
+    `targets` and `weights` (all (targets,)) name the token whose state predicts each learned token, that token, and
+    its weight. `last` (samples,) is the last token of each sample, in the order in which the samples were given.
+    """
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    groups: list[Attention]
+    back: torch.Tensor | None
+    source: torch.Tensor
+    targets: torch.Tensor
+    weights: torch.Tensor
+    last: torch.Tensor
+    old_logprobs: torch.Tensor | None = None
 
     @property
     def tokens(self) -> int:
-        """Real tokens computed (shared prompts counted once)."""
-        shared = 0 if self.prompt_lengths is None else int(self.prompt_lengths.sum())
-        return shared + int(self.lengths.sum())
+        """Tokens computed (shared prompts counted once)."""
+        return len(self.ids)
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`."""
-        moved = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in vars(self).items()}
-        return Batch(**moved)
+        if self.ids.device == device:
+            return self
+
+        def move(value: object) -> object:
+            if isinstance(value, torch.Tensor):
+                return value.to(device)
+            if isinstance(value, list):
+                return [Attention(*(move(getattr(g, f.name)) for f in fields(g))) for g in value]  # type: ignore[arg-type]
+            return value
+
+        return Batch(**{f.name: move(getattr(self, f.name)) for f in fields(self)})  # type: ignore[arg-type]
 
 
-def _padded(rows: Sequence[Sequence[float]], dtype: torch.dtype) -> torch.Tensor:
-    out = torch.zeros((len(rows), max(1, max(len(row) for row in rows))), dtype=dtype)
-    for i, row in enumerate(rows):
-        out[i, : len(row)] = torch.tensor(row, dtype=dtype)
-    return out
+def rows_batch(rows: torch.Tensor) -> Batch:
+    """Rows of equal length (rows, time) in which every token but the first of a row is learned: pretraining."""
+    count, time = rows.shape
+    index = torch.arange(count * time).view(count, time)
+    return Batch(
+        ids=rows.reshape(-1),
+        positions=torch.arange(time).repeat(count),
+        groups=[Attention(index, index, None)],
+        back=None,
+        source=index[:, :-1].reshape(-1),
+        targets=rows[:, 1:].reshape(-1),
+        weights=torch.ones(count * (time - 1)),
+        last=index[:, -1],
+    )
+
+
+GROUP_ROWS = 12  # attention groups hold at least this many rows: fewer would cost more in calls than in padding
+PADDING = 1.3  # padded ÷ real keys that a group may have before it is closed
+
+
+@dataclass
+class _Row:
+    """Tokens that attend causally: a prompt alone (no `before`), or a completion after its prompt."""
+
+    start: int
+    length: int
+    before: tuple[int, int] = (0, 0)  # start and length of the prompt that it continues
+
+    @property
+    def keys(self) -> int:
+        return self.before[1] + self.length
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
     """One batch from `samples`; equal prompts are stored once."""
-    lengths = torch.tensor([len(s.completion) for s in samples])
-    completions = _padded([s.completion for s in samples], torch.long)
-    weights = _padded([s.weights for s in samples], torch.float32)
-    old = _padded([s.old_logprobs for s in samples], torch.float32) if samples[0].old_logprobs else None
-    if not any(s.prompt for s in samples):
-        return Batch(completions, weights, old_logprobs=old, lengths=lengths)
-    index: dict[tuple[int, ...], int] = {}
-    parent = torch.tensor([index.setdefault(s.prompt, len(index)) for s in samples])
-    prompts = list(index)
-    prompt_lengths = torch.tensor([len(p) for p in prompts])
-    return Batch(completions, weights, _padded(prompts, torch.long), prompt_lengths, parent, old, lengths)
+    ids: list[int] = []
+    positions: list[int] = []
+    prompts: dict[tuple[int, ...], int] = {}
+    rows: list[_Row] = []
+    source: list[int] = []
+    targets: list[int] = []
+    weights: list[float] = []
+    old: list[float] = []
+    last: list[int] = []
+    for sample in samples:
+        size = len(sample.prompt)
+        if size and sample.prompt not in prompts:
+            prompts[sample.prompt] = len(ids)
+            rows.append(_Row(len(ids), size))
+            ids += sample.prompt
+            positions += range(size)
+        prompt = prompts.get(sample.prompt, 0)
+        start = len(ids)
+        rows.append(_Row(start, len(sample.completion), (prompt, size)))
+        ids += sample.completion
+        positions += range(size, sample.length)
+        last.append(len(ids) - 1)
+        for i, weight in enumerate(sample.weights):
+            if weight and (i or size):
+                source.append(start + i - 1 if i else prompt + size - 1)
+                targets.append(sample.completion[i])
+                weights.append(weight)
+                if sample.old_logprobs:
+                    old.append(sample.old_logprobs[i])
+    groups, back = _attention(rows, len(ids))
+    return Batch(
+        torch.tensor(ids),
+        torch.tensor(positions),
+        groups,
+        back,
+        torch.tensor(source, dtype=torch.long),
+        torch.tensor(targets, dtype=torch.long),
+        torch.tensor(weights),
+        torch.tensor(last),
+        torch.tensor(old) if old else None,
+    )
 
 
-WASTE = 1.25  # padded tokens ÷ real tokens that a batch may have …
-ENOUGH = 768  # … once it has this many real tokens: below that, larger matrices are worth the padding
+def _attention(rows: Sequence[_Row], tokens: int) -> tuple[list[Attention], torch.Tensor]:
+    """Group rows of similar length, and say where each token's result will lie."""
+    order = sorted(range(len(rows)), key=lambda i: (rows[i].length, rows[i].keys, i))
+    groups: list[Attention] = []
+    back = torch.empty(tokens, dtype=torch.long)
+    offset = 0
+    current: list[_Row] = []
+    real = 0
+    for number, i in enumerate(order):
+        row = rows[i]
+        longest = max([r.keys for r in current] + [row.keys])
+        padded = row.length * longest * (len(current) + 1)
+        size = real + row.length * row.keys
+        if current and len(current) >= GROUP_ROWS and padded > PADDING * size:
+            offset = _close(current, groups, back, offset)
+            current, size = [], row.length * row.keys
+        current.append(row)
+        real = size
+        if number == len(order) - 1:
+            _close(current, groups, back, offset)
+    return groups, back
 
 
-def grouped(samples: Sequence[Sample], max_tokens: int) -> list[list[int]]:
-    """Indices of `samples` split into groups of similar lengths, of at most `max_tokens` padded tokens each.
-
-    The result is a function of the samples only. Samples that share a prompt stay side by side.
-    """
-    order = sorted(range(len(samples)), key=lambda i: (len(samples[i].prompt), samples[i].prompt, len(samples[i].completion), i))
-    groups: list[list[int]] = []
-    prompts: dict[tuple[int, ...], None] = {}
-    prompt_time = time = real = 0
-    for i in order:
-        sample = samples[i]
-        new = sample.prompt not in prompts
-        wide, long = max(prompt_time, len(sample.prompt)), max(time, len(sample.completion))
-        padded = wide * (len(prompts) + new) + long * (len(groups[-1]) + 1 if groups else 1)
-        size = real + new * len(sample.prompt) + len(sample.completion)
-        if groups and padded <= max_tokens and (real < ENOUGH or padded <= WASTE * size):
-            groups[-1].append(i)
-            prompt_time, time, real = wide, long, size
-        else:
-            groups.append([i])
-            prompts = {}
-            prompt_time, time, real = len(sample.prompt), len(sample.completion), sample.length
-        prompts[sample.prompt] = None
-    return groups
+def _close(rows: Sequence[_Row], groups: list[Attention], back: torch.Tensor, offset: int) -> int:
+    """Turn rows into an `Attention`; prompts and completions are padded on the right, each in its own stretch."""
+    longest = max(r.length for r in rows)
+    before = max(r.before[1] for r in rows)
+    start, length = torch.tensor([[r.start] for r in rows]), torch.tensor([[r.length] for r in rows])
+    prompt, prompt_length = torch.tensor([[r.before[0]] for r in rows]), torch.tensor([[r.before[1]] for r in rows])
+    own = torch.arange(longest)[None]
+    read = torch.arange(before)[None]
+    queries = torch.where(own < length, start + own, start)  # (rows, q)
+    prefix = torch.where(read < prompt_length, prompt + read, start)  # (rows, before)
+    causal = own[..., None] >= own[:, None]  # (1, q, q)
+    seen = (read < prompt_length)[:, None].expand(-1, longest, -1)  # (rows, q, before)
+    mask = torch.cat([seen, causal.expand(len(rows), -1, -1)], -1)[:, None]
+    groups.append(Attention(queries, torch.cat([prefix, queries], 1), mask))
+    real = own < length
+    where = offset + torch.arange(len(rows) * longest).view(len(rows), longest)
+    back[queries[real]] = where[real]
+    return offset + len(rows) * longest
 
 
 def microbatches(samples: Sequence[Sample], max_tokens: int) -> list[Batch]:
-    """`samples` as batches of at most `max_tokens` padded tokens each (a longer sample is a batch of its own)."""
+    """`samples` as batches of at most `max_tokens` tokens each (a longer sample is a batch of its own), in order.
+
+    Samples that share a prompt stay together as far as they fit.
+    """
     return [collate([samples[i] for i in group]) for group in grouped(samples, max_tokens)]
+
+
+def grouped(samples: Sequence[Sample], max_tokens: int) -> list[list[int]]:
+    """Indices of `samples` split into groups of at most `max_tokens` tokens; samples with one prompt side by side."""
+    first: dict[tuple[int, ...], int] = {}
+    for i, sample in enumerate(samples):
+        first.setdefault(sample.prompt if sample.prompt else (-1, i), i)
+    order = sorted(range(len(samples)), key=lambda i: (first[samples[i].prompt or (-1, i)], i))
+    groups: list[list[int]] = []
+    prompts: set[tuple[int, ...]] = set()
+    size = 0
+    for i in order:
+        sample = samples[i]
+        cost = len(sample.completion) + (0 if sample.prompt in prompts else len(sample.prompt))
+        if not groups or size + cost > max_tokens:
+            groups.append([])
+            prompts, size, cost = set(), 0, sample.length
+        groups[-1].append(i)
+        prompts.add(sample.prompt)
+        size += cost
+    return groups

@@ -8,7 +8,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from telechat.train.batches import Batch
-from telechat.train.objective import hidden_states, predicting_states
+from telechat.train.objective import Loss
+from telechat.train.packed import hidden_states
 
 CHUNK = 4096  # tokens whose logits exist at the same time
 
@@ -26,16 +27,18 @@ def token_nll(model: nn.Module, states: torch.Tensor, targets: torch.Tensor) -> 
     return torch.cat([checkpoint(_nll, head, s, t, use_reentrant=False) for s, t in chunks])
 
 
+def _target_nll(model: nn.Module, batch: Batch) -> torch.Tensor:
+    """−log p of every learned token: (targets,). Other tokens never reach the output layer."""
+    return token_nll(model, F.embedding(batch.source, hidden_states(model, batch)), batch.targets)
+
+
 def next_token(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
-    """Weighted next-token loss; tokens of weight 0 never reach the output layer."""
-    used = batch.weights != 0
-    states = predicting_states(model, batch)[used]  # (tokens, hidden)
-    weights = batch.weights[used]
-    nll = token_nll(model, states, batch.completions[used])
-    return (nll * weights).sum(), {"nll": float((nll.detach() * weights).sum())}
+    """Weighted next-token loss."""
+    weighted = (_target_nll(model, batch) * batch.weights).sum()
+    return weighted, {"nll": float(weighted.detach())}
 
 
-def policy_gradient(clip: float = 0.2, clip_high: float = 0.28) -> object:
+def policy_gradient(clip: float = 0.2, clip_high: float = 0.28) -> Loss:
     """The GRPO family: `weights` are advantages, `old_logprobs` those of the sampling policy.
 
     Clipped importance ratio of PPO with DAPO's higher upper bound (arXiv 2503.14476 §3.1). Without `old_logprobs`
@@ -43,24 +46,21 @@ def policy_gradient(clip: float = 0.2, clip_high: float = 0.28) -> object:
     """
 
     def loss(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
-        used = batch.weights != 0
-        nll = token_nll(model, predicting_states(model, batch)[used], batch.completions[used])
-        advantages = batch.weights[used]
+        nll, advantages = _target_nll(model, batch), batch.weights
         if batch.old_logprobs is None:
             return (nll * advantages).sum(), {"nll": float(nll.detach().sum())}
-        ratio = torch.exp(-nll - batch.old_logprobs[used])
+        ratio = torch.exp(-nll - batch.old_logprobs)
         clipped = ratio.clamp(1 - clip, 1 + clip_high)
         objective = torch.minimum(ratio * advantages, clipped * advantages)
-        drift = float((-nll.detach() - batch.old_logprobs[used]).abs().sum())
+        drift = float((-nll.detach() - batch.old_logprobs).abs().sum())
         return -objective.sum(), {"nll": float(nll.detach().sum()), "drift": drift}
 
     return loss
 
 
 def last_states(model: nn.Module, batch: Batch) -> torch.Tensor:
-    """The hidden state at the last real token of each completion: (rows, hidden)."""
-    states = hidden_states(model, batch)
-    return states[torch.arange(len(states), device=states.device), batch.lengths - 1]
+    """The hidden state at the last token of each sample: (samples, hidden)."""
+    return hidden_states(model, batch)[batch.last]
 
 
 def bradley_terry(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:

@@ -20,7 +20,7 @@ from telechat.core.recipe import PretrainStage
 from telechat.data.corpora import Document
 from telechat.data.mixture import fill, stage_rows
 from telechat.models.presets import new_model
-from telechat.train.batches import Batch
+from telechat.train.batches import Batch, rows_batch
 from telechat.train.losses import next_token
 from telechat.train.stage import StageContext, StageResult
 from telechat.train.state import save_model
@@ -41,12 +41,8 @@ def run(context: StageContext, config: PretrainStage) -> StageResult:
 
     def batches(step: int) -> tuple[list[Batch], float]:
         ids = torch.from_numpy(table[step * config.batch : (step + 1) * config.batch].astype("int64"))
-        weights = torch.ones(ids.shape)
-        weights[:, 0] = 0
-        rows_at_once = max(1, config.microbatch_tokens // ids.shape[1])
-        lengths = torch.full((len(ids),), ids.shape[1])
-        parts = zip(*(t.split(rows_at_once) for t in (ids, weights, lengths)), strict=True)
-        return [Batch(i, w, lengths=n) for i, w, n in parts], float(weights.sum())
+        parts = ids.split(max(1, config.microbatch_tokens // ids.shape[1]))
+        return [rows_batch(part) for part in parts], float(ids.numel() - len(ids))
 
     kept = _candidates(config)
 
@@ -121,9 +117,7 @@ def _bits_per_byte(
     """Bits that `model` needs for a byte of held-out text of `source` (bytes of the decoded tokens)."""
     ids, _ = fill({source: 1.0}, HELDOUT_TOKENS, "heldout", context.seed + 1, context.kinds, encode)
     rows = torch.tensor(ids[: HELDOUT_TOKENS // length * length]).view(-1, length)
-    weights = torch.ones(rows.shape)
-    weights[:, 0] = 0
-    nats = float(next_token(model.eval(), Batch(rows, weights, lengths=torch.full((len(rows),), length)))[0])
+    nats = float(next_token(model.eval(), rows_batch(rows))[0])
     text = sum(len(tokenizer.decode(row[1:], skip_special_tokens=False).encode()) for row in rows.tolist())
     return round(nats / math.log(2) / text, 4)
 

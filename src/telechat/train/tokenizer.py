@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast
 
 from telechat.chat.formats import get_format
 from telechat.chat.segments import segments
-from telechat.chat.templating import attach
+from telechat.chat.template import attach
 from telechat.core.recipe import PretrainStage, TokenizerStage
 from telechat.data.corpora import documents, stdlib_digest
 from telechat.tasks.registry import generate

@@ -1,0 +1,41 @@
+# make quickstart: the whole life of a model, from nothing, on two CPU cores
+# make test:       the tests
+.PHONY: quickstart smoke install test test-slow lint format clean
+
+VENV := .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+quickstart: install
+	$(BIN)/telechat quickstart
+
+smoke: install
+	$(BIN)/telechat quickstart --smoke
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "telechat needs Python 3.11 or newer: make PYTHON=python3.12"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test,dev]"
+	@touch $(STAMP)
+
+test: install lint
+	$(BIN)/python -m pytest -m "not slow and not gpu and not network"
+
+test-slow: install
+	$(BIN)/python -m pytest -m "slow and not gpu and not network"
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist src/*.egg-info

@@ -1,0 +1,112 @@
+"""`telechat bench train`: our trainer beside a plain hand-written PyTorch loop of the same model and batch."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from telechat.bench.timing import interleaved, median
+from telechat.core.progress import Progress
+from telechat.core.recipe import OptimizerConfig
+from telechat.machine import gemm_gflops
+from telechat.models.telechat3 import Telechat3Config, Telechat3ForCausalLM
+from telechat.train.batches import Batch
+from telechat.train.losses import next_token
+from telechat.train.trainer import Stateless, Trainer
+
+# name → (hidden, intermediate, layers, heads, kv heads, rows, tokens a row); the first is the nano preset
+SIZES = {"nano": (160, 448, 4, 4, 2, 16, 256), "hidden-256": (256, 704, 4, 8, 2, 16, 256), "hidden-512": (512, 1408, 4, 8, 2, 8, 256)}
+STEPS = 6
+VOCABULARY = 1536
+
+
+def build(size: str) -> Any:
+    """A fresh model of a bench size."""
+    hidden, intermediate, layers, heads, kv_heads, _, _ = SIZES[size]
+    torch.manual_seed(0)
+    config = Telechat3Config(
+        vocab_size=VOCABULARY,
+        hidden_size=hidden,
+        intermediate_size=intermediate,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+    )
+    return Telechat3ForCausalLM(config)
+
+
+def plain_loop(model: Any, ids: torch.Tensor) -> Callable[[], float]:
+    """What one would write by hand: forward, cross-entropy, backward, clip, AdamW."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    model.train()
+
+    def run() -> float:
+        for _ in range(STEPS):
+            logits = model(input_ids=ids, use_cache=False).logits
+            loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+        return STEPS * ids.numel()
+
+    return run
+
+
+def our_loop(model: Any, ids: torch.Tensor, folder: Path) -> Callable[[], float]:
+    """The package's trainer, with its metrics file and everything else that it does in a run."""
+    weights = torch.ones(ids.shape)
+    weights[:, 0] = 0
+    batch = Batch(ids, weights, lengths=torch.full((len(ids),), ids.shape[1]))
+
+    def make(step: int) -> tuple[list[Batch], float]:
+        return [batch], float(weights.sum())
+
+    trainer = Trainer(
+        model,
+        next_token,
+        Stateless(make),
+        OptimizerConfig(lr=1e-4),
+        folder,
+        STEPS,
+        name="bench",
+        progress=Progress(quiet=True),
+        save_every=10**9,
+    )
+
+    def run() -> float:
+        trainer.run()
+        trainer.state_file.unlink()
+        return STEPS * ids.numel()
+
+    return run
+
+
+def measure(rounds: int = 5) -> dict[str, Any]:
+    """Tokens a second of both, their ratio, and ours as a share of the matrix peak (6 FLOP a parameter and token)."""
+    torch.set_num_threads(2)
+    peak = gemm_gflops()
+    out: dict[str, Any] = {"gemm_gflops": round(peak, 1), "sizes": {}}
+    for size, (*_, rows, time) in SIZES.items():
+        ids = torch.randint(0, VOCABULARY, (rows, time), generator=torch.Generator().manual_seed(0))
+        model = build(size)
+        parameters = sum(p.numel() for p in model.parameters())
+        with tempfile.TemporaryDirectory() as folder:
+            rates = interleaved({"plain": plain_loop(build(size), ids), "telechat": our_loop(model, ids, Path(folder))}, rounds)
+        ours, plain = median(rates["telechat"]), median(rates["plain"])
+        ratios = [a / b for a, b in zip(rates["telechat"], rates["plain"], strict=True)]
+        out["sizes"][size] = {
+            "parameters": parameters,
+            "telechat_tokens_per_second": round(ours),
+            "plain_tokens_per_second": round(plain),
+            "ratio": round(median(ratios), 3),
+            "share_of_peak": round(6 * parameters * ours / 1e9 / peak, 3),
+        }
+    return out

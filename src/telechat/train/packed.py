@@ -1,0 +1,140 @@
+"""The forward pass of training: no padding except inside attention.
+
+Norms, projections and feed-forward layers run over the flat tokens of a batch; only attention sees padded groups of
+similar length. Works on the parameters of any Llama-like decoder of transformers, with the same result as its own
+forward (a test holds the two together). Other architectures, and models that are sharded over several processes, go
+through their own forward on padded rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import LlamaPreTrainedModel
+
+from telechat.train.batches import Attention, Batch
+
+
+def trunk(model: nn.Module) -> Any:
+    """The decoder inside a language model or a reward model."""
+    return getattr(model, model.base_model_prefix)
+
+
+def hidden_states(model: nn.Module, batch: Batch) -> torch.Tensor:
+    """The final hidden state of every token of `batch`: (tokens, hidden)."""
+    sharded = torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
+    if isinstance(model, LlamaPreTrainedModel) and not sharded:
+        return _packed(trunk(model), batch)
+    return _padded(trunk(model), batch)
+
+
+class _Norm(torch.autograd.Function):
+    """RMSNorm with half the passes over memory that automatic differentiation of its formula takes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+        scale = torch.rsqrt(torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps))
+        normed = x * scale
+        ctx.save_for_backward(normed, scale, weight)
+        return normed * weight
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:  # type: ignore[override]
+        normed, scale, weight = ctx.saved_tensors
+        for_weight = (gradient * normed).sum(0)
+        inner = gradient * weight
+        along = (inner * normed).mean(-1, keepdim=True)
+        return torch.addcmul(inner, normed, along, value=-1).mul_(scale), for_weight, None
+
+
+class _SwiGlu(torch.autograd.Function):
+    """silu(gate) · up for a (tokens, 2 × intermediate) input, its gradient in four passes."""
+
+    @staticmethod
+    def forward(ctx: Any, both: torch.Tensor) -> torch.Tensor:
+        gate, up = both.chunk(2, -1)
+        sigmoid = torch.sigmoid(gate)
+        silu = sigmoid * gate
+        ctx.save_for_backward(both, sigmoid, silu)
+        return silu * up
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        both, sigmoid, silu = ctx.saved_tensors
+        out = torch.empty_like(both)
+        for_gate, for_up = out.chunk(2, -1)
+        torch.mul(gradient, silu, out=for_up)
+        # silu' = sigmoid + silu · (1 − sigmoid)
+        slope = torch.addcmul(sigmoid + silu, silu, sigmoid, value=-1)
+        torch.mul(slope, gradient, out=for_gate)
+        for_gate.mul_(both[:, both.shape[1] // 2 :])
+        return out
+
+
+def _fused(*layers: nn.Linear) -> tuple[torch.Tensor, torch.Tensor | None]:
+    weight = torch.cat([layer.weight for layer in layers])
+    return weight, None if layers[0].bias is None else torch.cat([layer.bias for layer in layers])
+
+
+def _packed(decoder: Any, batch: Batch) -> torch.Tensor:
+    x = F.embedding(batch.ids, decoder.embed_tokens.weight)  # (tokens, hidden)
+    cos, sin = decoder.rotary_emb(x[None], batch.positions[None])  # (1, tokens, head_dim)
+    half = cos.shape[-1] // 2
+    cos, sin = cos[0, :, None], torch.cat([-sin[0, :, None, :half], sin[0, :, None, half:]], -1)
+    for layer in decoder.layers:
+        attention, mlp = layer.self_attn, layer.mlp
+        eps = layer.input_layernorm.variance_epsilon
+        normed = _Norm.apply(x, layer.input_layernorm.weight, eps)
+        qkv = F.linear(normed, *_fused(attention.q_proj, attention.k_proj, attention.v_proj))
+        mixed = _attend(qkv, cos, sin, batch, attention)
+        x = x + attention.o_proj(mixed)
+        normed = _Norm.apply(x, layer.post_attention_layernorm.weight, eps)
+        x = x + mlp.down_proj(_SwiGlu.apply(F.linear(normed, *_fused(mlp.gate_proj, mlp.up_proj))))
+    return _Norm.apply(x, decoder.norm.weight, decoder.norm.variance_epsilon)
+
+
+def _attend(qkv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, batch: Batch, attention: Any) -> torch.Tensor:
+    """Rotate, gather each group's rows, attend, and lay the results flat again: (tokens, heads × head_dim)."""
+    dim = attention.head_dim
+    heads, kv_heads = attention.config.num_attention_heads, attention.config.num_key_value_heads
+    qkv = qkv.view(len(qkv), heads + 2 * kv_heads, dim)
+    turned = qkv[:, : heads + kv_heads]
+    turned = turned * cos + turned.roll(dim // 2, -1) * sin
+    q = turned[:, :heads].reshape(len(qkv), heads * dim)
+    kv = torch.cat([turned[:, heads:], qkv[:, heads + kv_heads :]], 1).reshape(len(qkv), 2 * kv_heads * dim)
+    results = [_group(q, kv, group, heads, kv_heads, dim) for group in batch.groups]
+    flat = results[0] if len(results) == 1 else torch.cat(results)
+    return flat if batch.back is None else F.embedding(batch.back, flat)
+
+
+def _group(q: torch.Tensor, kv: torch.Tensor, group: Attention, heads: int, kv_heads: int, dim: int) -> torch.Tensor:
+    rows, asked = group.queries.shape
+    # An embedding look-up is a gather whose backward sums rows in a fixed order on several threads.
+    queries = F.embedding(group.queries, q).view(rows, asked, heads, dim).transpose(1, 2)
+    both = F.embedding(group.keys, kv).view(rows, group.keys.shape[1], 2 * kv_heads, dim).transpose(1, 2)
+    k, v = both.split(kv_heads, 1)
+    mixed = F.scaled_dot_product_attention(queries, k, v, group.mask, is_causal=group.mask is None, enable_gqa=True)
+    return mixed.transpose(1, 2).reshape(rows * asked, heads * dim)
+
+
+def _padded(decoder: Any, batch: Batch) -> torch.Tensor:
+    """The same states through the model's own forward: one padded row for each row of keys."""
+    out = torch.zeros((), device=batch.ids.device)
+    states: list[torch.Tensor] = []
+    for group in batch.groups:
+        rows, asked = group.queries.shape
+        length = group.keys.shape[1]
+        own = batch.ids.new_ones((rows, asked), dtype=torch.bool)
+        seen = own if group.mask is None else group.mask[:, 0, -1]
+        found = decoder(
+            input_ids=batch.ids[group.keys],
+            attention_mask=None if group.mask is None else seen.long(),
+            position_ids=batch.positions[group.keys],
+            use_cache=False,
+        ).last_hidden_state
+        states.append(found[:, length - asked :].reshape(rows * asked, -1))
+    out = torch.cat(states)
+    return out if batch.back is None else out[batch.back]
