@@ -291,7 +291,7 @@ def test_transformers_reads_outputs_by_the_response_template(fmt: Format) -> Non
     from telechat.chat.segments import completion_segments
 
     tokenizer = byte_tokenizer()
-    output = "".join(part.text for part in completion_segments(fmt, TWO))
+    output = "".join(part.text for part in completion_segments(fmt, TWO) if part.trained)
     read = tokenizer.parse_response(output, response_template(fmt), prefix=render_text(fmt, [user("q")]))
     assert [c["function"]["name"] for c in read["tool_calls"]] == ["get_weather", "get_weather"]
     assert read["tool_calls"][0]["function"]["arguments"]["city"] == "北京"

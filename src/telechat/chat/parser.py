@@ -57,6 +57,12 @@ class Parsed:
     truncated: bool
     problems: tuple[str, ...] = ()
 
+    def to_openai(self) -> dict[str, Any]:
+        """The OpenAI assistant message: arguments as JSON strings, calls named `call_<number>`."""
+        calls = [{**call.to_openai(), "id": call.id or f"call_{i}"} for i, call in enumerate(self.message.tool_calls)]
+        thinking = self.message.reasoning_content
+        return {"role": "assistant", "content": self.message.content, "reasoning_content": thinking, "tool_calls": calls}
+
 
 class StreamParser:
     """Parses one output piece by piece: `feed` each piece, then `finish`; `parsed` is the whole.

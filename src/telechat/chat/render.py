@@ -84,7 +84,9 @@ class Renderer:
 
     def completion_ids(self, message: Message) -> list[int]:
         """An assistant message exactly as the model generates it after the generation prompt, ending in `<_end>`."""
-        return self._rendered(completion_segments(self.format, message)).ids
+        parts = completion_segments(self.format, message)
+        before = [part for part in parts if not part.trained]
+        return self._rendered(parts).ids[len(self._rendered(before).ids) :]
 
     def extend(
         self,
@@ -150,21 +152,35 @@ class Renderer:
 
     def encode(self, text: str) -> list[int]:
         """Ids of plain text: no control word in it becomes a control token."""
-        return list(self._cached(text) if len(text) <= _CACHED_LENGTH else self._encode(text))
+        return list(self._look_up(text))
 
     def _rendered(self, parts: Sequence[Segment]) -> Rendered:
         ids: list[int] = []
         mask: list[int] = []
+        before = ""
         for part in parts:
             number = self.control_ids.get(part.text) if part.control else None
             if number is not None:
-                ids.append(number)
-                mask.append(int(part.trained))
-                continue
-            piece = self._cached(part.text) if len(part.text) <= _CACHED_LENGTH else self._encode(part.text)
+                piece: Sequence[int] = (number,)
+                before = ""
+            else:
+                piece = self._encode_behind(before, part.text)
+                before = part.text
             ids += piece
             mask += [int(part.trained)] * len(piece)
         return Rendered("".join([part.text for part in parts]), ids, mask)
+
+    def _encode_behind(self, before: str, text: str) -> Sequence[int]:
+        """Ids of text that continues other text. Tokenizers that mark the beginning of a text must not mark it again;
+        where the two would merge into other tokens, the ids of `before` stand as they are."""
+        if before:
+            first, both = self._look_up(before), self._look_up(before + text)
+            if both[: len(first)] == first:
+                return both[len(first) :]
+        return self._look_up(text)
+
+    def _look_up(self, text: str) -> tuple[int, ...]:
+        return self._cached(text) if len(text) <= _CACHED_LENGTH else self._encode(text)
 
     def _encode(self, text: str) -> tuple[int, ...]:
         try:

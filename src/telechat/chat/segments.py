@@ -105,8 +105,9 @@ def segments(
 
 
 def completion_segments(fmt: Format, message: Message) -> list[Segment]:
-    """An assistant message exactly as the model generates it after the generation prompt, `<_end>` included."""
+    """The generation prompt and, trained, the message exactly as the model generates it behind, `<_end>` included."""
     writer = _Writer()
+    writer.template(fmt.generation_prompt)
     _completion(writer, fmt, message)
     return writer.segments
 
