@@ -1,7 +1,8 @@
 """Copies a JSON value as it arrives, so that arguments can be passed on before they are complete.
 
 What comes out is always the beginning of valid JSON, in one spelling (that of `json.dumps`): strings that hold raw
-line breaks or false escapes are mended, NaN becomes text, trailing commas go, lone surrogates become U+FFFD.
+line breaks or false escapes are mended, NaN and other words that are not JSON become text, trailing commas go, lone
+surrogates become U+FFFD.
 """
 
 from __future__ import annotations
@@ -12,9 +13,6 @@ from collections.abc import Callable
 from json.encoder import encode_basestring
 
 from telechat.chat.values import MAX_DEPTH, dump_json, load_json, mend_surrogates
-
-MAX_SCALAR = 100_000
-"""Numbers and words are at most this long."""
 
 _NO_SPACE = re.compile(r"[^ \t\r\n]|\Z")
 _SCALAR = re.compile(r"""[^\s{}\[\],:"<]*""")
@@ -75,6 +73,7 @@ class JsonCopy:
         self._expect = "value"
         self._comma = False
         self._string = ""
+        self._scalar: list[str] = []
 
     @property
     def in_string(self) -> bool:
@@ -89,19 +88,23 @@ class JsonCopy:
                 if not closed:
                     return pos
                 continue
+            if self._scalar:
+                if pos >= end and not last:
+                    return pos
+                pos = self._read_scalar(data, pos, end, last)
+                continue
             pos = skip_space(data, pos, end)
             if pos >= end:
                 return pos
-            step = self._read_token(data, pos, end, last)
-            if step < 0:
-                return pos
-            pos = step
+            pos = self._read_token(data, pos, end, last)
         return pos
 
     def close(self) -> None:
         """Complete what is open, so that what was emitted is valid JSON."""
         if self.done:
             return
+        if self._scalar:
+            self._end_scalar()
         if self._string:
             self._emit('"')
             self._end_string()
@@ -113,7 +116,7 @@ class JsonCopy:
         self.done = True
 
     def _read_token(self, data: str, pos: int, end: int, last: bool) -> int:
-        """Read one token; returns the position behind it, or -1 when it may be incomplete."""
+        """Read one token; returns the position behind what was read of it."""
         c = data[pos]
         if c == '"':
             if self._expect in ("colon", "comma"):
@@ -172,22 +175,27 @@ class JsonCopy:
             self._end_value()
 
     def _read_scalar(self, data: str, pos: int, end: int, last: bool) -> int:
+        """Read on in a number or word, which is emitted when it is complete."""
         match = _SCALAR.match(data, pos, end)
         stop = match.end() if match else pos
-        if stop == end and not last and stop - pos <= MAX_SCALAR:
-            return -1
-        if self._expect != "value" or stop == pos or stop - pos > MAX_SCALAR:
+        if self._expect != "value" or (stop == pos and not self._scalar):
             self.failed = True
             return pos
+        self._scalar.append(data[pos:stop])
+        if stop < end or last:
+            self._end_scalar()
+        return stop
+
+    def _end_scalar(self) -> None:
+        word = "".join(self._scalar)
+        self._scalar = []
         try:
-            text = dump_json(load_json(data[pos:stop]))
+            text = dump_json(load_json(word))
         except ValueError:
-            self.failed = True
-            return pos
+            text = encode_basestring(word)
         self._lead()
         self._emit(text)
         self._end_value()
-        return stop
 
     def _read_string(self, data: str, pos: int, end: int, last: bool) -> tuple[int, bool]:
         stop, closed = string_end(data, pos, end)
