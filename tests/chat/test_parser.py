@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from telechat.chat.formats import FORMATS, Format
+from telechat.chat.measure import measure_parser
 from telechat.chat.parser import Delta, Parsed, StreamParser, parse
 from telechat.chat.segments import completion_segments
 from telechat.core.types import Message
@@ -345,3 +346,9 @@ def _check_time(fmt: Format, text: str) -> None:
 
     # eight times the text: a parser that looks at everything again with every piece would take 64 times as long
     assert seconds(text) < 24 * seconds(text[: len(text) // 8]) + 0.2
+
+
+def test_the_parser_can_be_measured_beside_the_one_in_transformers() -> None:
+    rows = measure_parser(2000, repeats=1, beside=True)
+    assert len(rows) == 5
+    assert all(row["mb_per_s"] > 0 and row["transformers_us_per_delta"] > 0 for row in rows)

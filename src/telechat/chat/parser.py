@@ -18,6 +18,7 @@ from telechat.chat.calls import Reader, State, Tags
 from telechat.chat.calls_json import JsonCall, Limits
 from telechat.chat.calls_xml import XmlCall
 from telechat.chat.formats import BOT, CALL, END, OBSERVATION, SYSTEM, THINK, THINK_END, USER, Format
+from telechat.chat.json_copy import unescape
 from telechat.chat.values import ToolTypes, has_surrogates, mend_surrogates
 from telechat.core.types import Message, ToolCall
 
@@ -108,9 +109,13 @@ class StreamParser:
         quick = self._quick
         if quick and text and "<" not in text and not has_surrogates(text):
             if quick is ARGUMENTS:
-                if self._limits is not None and ('"' in text or "\\" in text):
-                    return self._advance(text, False)
-                piece = encode_basestring(text)[1:-1]
+                if self._limits is not None:
+                    if '"' in text or "\\u" in text or text[-1] == "\\":
+                        return self._advance(text, False)
+                    piece = unescape(text)
+                else:
+                    piece = text
+                piece = encode_basestring(piece)[1:-1]
                 self._arguments[-1].append(piece)
                 return [Delta(ARGUMENTS, piece, len(self._names) - 1)]
             if not text[-1].isspace():
