@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.tiny_recipe import TINY
 
 from telechat.core.errors import UserError
 from telechat.core.files import file_digest
@@ -19,6 +18,7 @@ from telechat.core.progress import Progress
 from telechat.core.recipe import STAGE_KINDS
 from telechat.core.recipe_file import read_recipe
 from telechat.pipeline import run_recipe
+from tests.tiny_recipe import TINY
 
 
 @pytest.fixture(scope="module")
@@ -167,4 +167,8 @@ def test_until_stops_and_the_next_start_goes_on(recipe_file, tmp_path):
 @pytest.mark.parametrize("mixture", ["{nonsense: 1}", "{chat.poetry: 1}"])
 def test_an_unknown_source_is_named(recipe_file, tmp_path, mixture):
     with pytest.raises(UserError, match=r"nonsense|poetry"):
-        run_recipe(read_recipe(str(recipe_file), [f"stages.general.mixture={mixture}"]), tmp_path / "out", progress=Progress(quiet=True))
+        run_recipe(
+            read_recipe(str(recipe_file), [f"stages.general.mixture={mixture}"]),
+            tmp_path / "out",
+            progress=Progress(quiet=True),
+        )

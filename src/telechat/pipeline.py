@@ -73,7 +73,8 @@ def run_recipe(
         raise UserError(f"{out}: is a file; give a folder for --out")
     torch.set_num_threads(recipe.threads or 2)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # every buffer that we read is written first
+    # Every buffer that we read is written first.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     progress = progress or Progress()
     with locked(out):
         run = Run(recipe, out, progress, any_machine)
@@ -83,15 +84,16 @@ def run_recipe(
             if stage.name == until:
                 progress.note(f"stopped after {until}, as told; start again without --until to go on")
                 return {}
-        return write_report(recipe, out, [_folder(out, i, s) for i, s in enumerate(recipe.stages)])
+        return write_report(recipe, out, [stage_folder(out, i, s) for i, s in enumerate(recipe.stages)])
 
 
-def _folder(out: Path, number: int, stage: Stage) -> Path:
+def stage_folder(out: Path, number: int, stage: Stage) -> Path:
+    """Where stage `number` of a run lives."""
     return out / "stages" / f"{number:02d}-{stage.name}"
 
 
 def _run_stage(run: Run, number: int, stage: Stage) -> None:
-    folder = _folder(run.out, number, stage)
+    folder = stage_folder(run.out, number, stage)
     inputs = _inputs(run, stage)
     manifest_file = folder / "manifest.json"
     manifest = read_json(manifest_file) if manifest_file.exists() else None
@@ -102,7 +104,14 @@ def _run_stage(run: Run, number: int, stage: Stage) -> None:
         _same_machine(manifest, folder)
     if manifest is None:
         folder.mkdir(parents=True, exist_ok=True)
-        manifest = {"name": stage.name, "kind": stage.kind, "state": "running", "inputs": inputs, "seconds": 0.0, **machine(run.recipe)}
+        manifest = {
+            "name": stage.name,
+            "kind": stage.kind,
+            "state": "running",
+            "inputs": inputs,
+            "seconds": 0.0,
+            **machine(run.recipe),
+        }
         write_json(manifest_file, manifest)
     if manifest["state"] != "complete":
         run.progress.prefix = f"[{number + 1}/{len(run.recipe.stages)}] "
@@ -175,7 +184,14 @@ def _work(run: Run, stage: Stage, folder: Path, manifest: dict[str, Any]) -> Non
         return evaluate(rollouts(model), kinds, split, count, params)[0]
 
     context = StageContext(
-        recipe, folder, seed_of(recipe.seed, stage.name) % 2**31, run.progress, dict(run.inputs), dict(run.stage_kinds), rollouts, score
+        recipe,
+        folder,
+        seed_of(recipe.seed, stage.name) % 2**31,
+        run.progress,
+        dict(run.inputs),
+        dict(run.stage_kinds),
+        rollouts,
+        score,
     )
     module = importlib.import_module(f"telechat.train.{_MODULES[stage.kind]}")
     context.progress.on_update = watch_saver(watch)
@@ -189,7 +205,9 @@ def _work(run: Run, stage: Stage, folder: Path, manifest: dict[str, Any]) -> Non
         "seconds": round(watch.seconds(), 2),
         "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "metrics": metrics,
-        "output": digest([file_digest(f) for f in sorted((folder / "model").iterdir()) if f.suffix in (".safetensors", ".json")]),
+        "output": digest(
+            [file_digest(f) for f in sorted((folder / "model").iterdir()) if f.suffix in (".safetensors", ".json")]
+        ),
     }
     write_json(folder / "manifest.json", manifest)
     (folder / "state.safetensors").unlink(missing_ok=True)
@@ -222,7 +240,9 @@ def watch_saver(watch: _Clock, every: float = 2.0) -> Callable[[], None]:
     return save
 
 
-def _judge(run: Run, stage: Stage, folder: Path, rollouts: Callable[[nn.Module], Rollouts], metrics: dict[str, Any]) -> dict[str, Any]:
+def _judge(
+    run: Run, stage: Stage, folder: Path, rollouts: Callable[[nn.Module], Rollouts], metrics: dict[str, Any]
+) -> dict[str, Any]:
     """Held-out scores of a stage's model; at the end also transfer and the card's sampling."""
     settings = run.recipe.evaluation
     last = stage is run.recipe.stages[-1]
@@ -247,7 +267,10 @@ def _judge(run: Run, stage: Stage, folder: Path, rollouts: Callable[[nn.Module],
         params = RolloutParams(limit, temperature, top_p, seed=run.recipe.seed, turns=settings.turns)
         found[name], seen = evaluate(acting, kinds, split, number, params)
         if name == "scores":
-            write_jsonl(folder / "data" / "answers.jsonl", (_answer(t, a) for i, (t, a) in enumerate(seen) if i % max(1, number // 8) == 0))
+            write_jsonl(
+                folder / "data" / "answers.jsonl",
+                (_answer(t, a) for i, (t, a) in enumerate(seen) if i % max(1, number // 8) == 0),
+            )
         write_json(file, found)
     if stage.kind == "agentic_rl":
         multi = [k for k in kinds if get_kind(k).multi_turn]
@@ -260,7 +283,7 @@ def _judge(run: Run, stage: Stage, folder: Path, rollouts: Callable[[nn.Module],
 def _scores_before(run: Run, stage: Stage) -> dict[str, float]:
     index = next(i for i, s in enumerate(run.recipe.stages) if s.name == stage.name)
     for i in range(index - 1, -1, -1):
-        scores = read_json(_folder(run.out, i, run.recipe.stages[i]) / "manifest.json")["metrics"].get("scores")
+        scores = read_json(stage_folder(run.out, i, run.recipe.stages[i]) / "manifest.json")["metrics"].get("scores")
         if scores:
             return scores
     return {}
@@ -274,4 +297,3 @@ def _answer(task: Any, trajectory: Any) -> dict[str, Any]:
         "messages": [m.to_dict() for m in trajectory.messages],
         "passed": bool(trajectory.verdict and trajectory.verdict.passed),
     }
-

@@ -16,7 +16,9 @@ from telechat.report_html import bars, line_chart, page, score_table, table
 def write_report(recipe: Recipe, out: Path, folders: list[Path]) -> dict[str, Any]:
     """Write OUT/report.json and OUT/report.html from the finished stages' manifests; returns the report."""
     manifests = [read_json(folder / "manifest.json") for folder in folders]
-    scores, sampled, transfer = {}, {}, {}
+    scores: dict[str, Any] = {}
+    sampled: dict[str, Any] = {}
+    transfer: dict[str, Any] = {}
     stages = []
     for folder, manifest in zip(folders, manifests, strict=True):
         metrics = dict(manifest["metrics"])
@@ -65,16 +67,27 @@ def render_report(report: dict[str, Any], folders: list[Path]) -> str:
     ]
     sections = [
         ("Scores by stage", "Greedy share of held-out tasks solved.", score_table(report["scores"])),
-        ("How the mean grew", "Mean over all kinds after each stage.", bars({k: v["mean"] for k, v in report["scores"].items()})),
+        (
+            "How the mean grew",
+            "Mean over all kinds after each stage.",
+            bars({k: v["mean"] for k, v in report["scores"].items()}),
+        ),
     ]
-    other = {**{f"{k}, sampled": v for k, v in report["scores_sampled"].items()}, **{f"{k}, transfer": v for k, v in report["transfer"].items()}}
+    other = {
+        **{f"{k}, sampled": v for k, v in report["scores_sampled"].items()},
+        **{f"{k}, transfer": v for k, v in report["transfer"].items()},
+    }
     if other:
         note = "Sampled: the card's temperature 0.6, top-p 0.95. Transfer: wordings and ranges that training never used."
         sections.append(("Beyond greedy and held-out", note, score_table(other)))
     curves = "".join(_curve(f, s) for f, s in zip(folders, report["stages"], strict=True))
-    sections.append(("Curves", "Loss of the supervised stages, reward of the reinforcement stages.", f'<div class="grid">{curves}</div>'))
+    sections.append(
+        ("Curves", "Loss of the supervised stages, reward of the reinforcement stages.", f'<div class="grid">{curves}</div>')
+    )
     sections.append(("Stages", "What each stage cost and measured.", _stage_table(report["stages"])))
-    sections.append(("The same questions, before and after", "First and last stage that answered them.", _samples(folders, report)))
+    sections.append(
+        ("The same questions, before and after", "First and last stage that answered them.", _samples(folders, report))
+    )
     return page(f"telechat · {report['recipe']}", head, sections)
 
 
@@ -92,9 +105,15 @@ def _stage_table(stages: list[dict[str, Any]]) -> str:
     rows = []
     for stage in stages:
         shown = {k: v for k, v in stage["metrics"].items() if not isinstance(v, dict)}
-        nested = {k: v for k, v in stage["metrics"].items() if isinstance(v, dict) and k in ("bits_per_byte", "parents", "weights", "by_kind")}
+        nested = {
+            k: v
+            for k, v in stage["metrics"].items()
+            if isinstance(v, dict) and k in ("bits_per_byte", "parents", "weights", "by_kind")
+        }
         text = ", ".join(f"{k} {_number(v)}" for k, v in shown.items())
-        text += "".join(f"<br>{escape(k)}: " + ", ".join(f"{escape(n)} {_number(v)}" for n, v in d.items()) for k, d in nested.items())
+        text += "".join(
+            f"<br>{escape(k)}: " + ", ".join(f"{escape(n)} {_number(v)}" for n, v in d.items()) for k, d in nested.items()
+        )
         rows.append([escape(stage["name"]), stage["kind"], f"{stage['seconds']:.0f} s", text])
     return table(["stage", "kind", "time", "measured"], rows)
 
@@ -109,7 +128,8 @@ def _samples(folders: list[Path], report: dict[str, Any], per_kind: int = 1) -> 
     if len(files) < 2:
         return ""
     first, last = ({r["task"]: r for r in map(json.loads, f.read_text().splitlines())} for f in (files[0], files[-1]))
-    rows, seen = [], {}
+    rows: list[list[str]] = []
+    seen: dict[str, int] = {}
     for task, after in last.items():
         before = first.get(task)
         if before is None or seen.get(after["kind"], 0) >= per_kind:
@@ -128,7 +148,8 @@ def _answer(row: dict[str, Any]) -> str:
             parts.append(f'<span class="think">{escape(message["reasoning_content"])}</span>')
         for call in message.get("tool_calls", []):
             function = call["function"]
-            parts.append(f'<span class="call">{escape(function["name"])}({escape(json.dumps(function["arguments"], ensure_ascii=False))})</span>')
+            arguments = escape(json.dumps(function["arguments"], ensure_ascii=False))
+            parts.append(f'<span class="call">{escape(function["name"])}({arguments})</span>')
         if message.get("content"):
             name = "tool" if message["role"] == "tool" else "say"
             parts.append(f'<span class="{name}">{escape(message["content"])}</span>')

@@ -88,7 +88,10 @@ def line_chart(title: str, values: Sequence[float]) -> str:
         )
 
     window = max(1, len(values) // 20)
-    smooth = [sum(values[max(0, i - window) : i + window + 1]) / len(values[max(0, i - window) : i + window + 1]) for i in range(len(values))]
+    smooth = [
+        sum(values[max(0, i - window) : i + window + 1]) / len(values[max(0, i - window) : i + window + 1])
+        for i in range(len(values))
+    ]
     return (
         f'<div class="plot"><svg viewBox="0 -6 {width} {height + 26}"><text x="0" y="4" font-size="12" fill="currentColor">{escape(title)}</text>'
         f'<polyline points="{points(values)}" fill="none" stroke="var(--accent)" stroke-opacity=".25"/>'

@@ -11,7 +11,9 @@ import pytest
 
 
 def telechat(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "telechat", *arguments], input=stdin, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [sys.executable, "-m", "telechat", *arguments], input=stdin, capture_output=True, text=True, timeout=120
+    )
 
 
 @pytest.mark.parametrize(
@@ -50,7 +52,8 @@ def test_commands_without_a_model_are_quick_and_need_no_torch(arguments):
         telechat(*arguments)
         seconds.append(time.perf_counter() - begun)
     assert min(seconds) < 1.0  # 0.5 s on an idle machine; tests share theirs
-    code = f"import sys, telechat.cli\ntry:\n    telechat.cli.main({arguments!r})\nexcept SystemExit:\n    pass\nassert 'torch' not in sys.modules"
+    code = f"import sys, telechat.cli\ntry:\n    telechat.cli.main({arguments!r})\nexcept SystemExit:\n    pass\n"
+    code += "assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

@@ -42,9 +42,14 @@ def test_a_killed_writer_leaves_one_whole_version(tmp_path):
 def test_an_error_while_writing_keeps_the_old_file(tmp_path):
     target = tmp_path / "a.json"
     write_json(target, {"old": 1})
-    with pytest.raises(RuntimeError), atomic_open(target) as file:
-        file.write(b"half")
-        raise RuntimeError
+
+    def fail() -> None:
+        with atomic_open(target) as file:
+            file.write(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert read_json(target) == {"old": 1}
     assert os.listdir(tmp_path) == ["a.json"]
 

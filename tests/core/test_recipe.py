@@ -82,7 +82,9 @@ def test_a_mistake_is_named_with_file_line_and_remedy(tmp_path, change, line, wo
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("text", ["", "just words", "- a\n- b\n", "name: [unclosed\n", "a: b: c\n", b"\xff\xfe\x00binary", b"\x00\x01\x02"])
+@pytest.mark.parametrize(
+    "text", ["", "just words", "- a\n- b\n", "name: [unclosed\n", "a: b: c\n", b"\xff\xfe\x00binary", b"\x00\x01\x02"]
+)
 def test_broken_empty_and_binary_files_get_one_line(tmp_path, text):
     message = complaint(tmp_path, text)
     assert "r.yaml" in message

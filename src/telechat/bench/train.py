@@ -15,12 +15,16 @@ from telechat.core.progress import Progress
 from telechat.core.recipe import OptimizerConfig
 from telechat.machine import gemm_gflops
 from telechat.models.telechat3 import Telechat3Config, Telechat3ForCausalLM
-from telechat.train.batches import Batch
+from telechat.train.batches import Batch, rows_batch
 from telechat.train.losses import next_token
 from telechat.train.trainer import Stateless, Trainer
 
 # name → (hidden, intermediate, layers, heads, kv heads, rows, tokens a row); the first is the nano preset
-SIZES = {"nano": (160, 448, 4, 4, 2, 16, 256), "hidden-256": (256, 704, 4, 8, 2, 16, 256), "hidden-512": (512, 1408, 4, 8, 2, 8, 256)}
+SIZES = {
+    "nano": (160, 448, 4, 4, 2, 16, 256),
+    "hidden-256": (256, 704, 4, 8, 2, 16, 256),
+    "hidden-512": (512, 1408, 4, 8, 2, 8, 256),
+}
 STEPS = 6
 VOCABULARY = 1536
 
@@ -62,12 +66,10 @@ def plain_loop(model: Any, ids: torch.Tensor) -> Callable[[], float]:
 
 def our_loop(model: Any, ids: torch.Tensor, folder: Path) -> Callable[[], float]:
     """The package's trainer, with its metrics file and everything else that it does in a run."""
-    weights = torch.ones(ids.shape)
-    weights[:, 0] = 0
-    batch = Batch(ids, weights, lengths=torch.full((len(ids),), ids.shape[1]))
+    batch = rows_batch(ids)
 
     def make(step: int) -> tuple[list[Batch], float]:
-        return [batch], float(weights.sum())
+        return [batch], float(len(batch.targets))
 
     trainer = Trainer(
         model,

@@ -20,7 +20,13 @@ def command(
 
 
 def run_and_print(
-    recipe_name: str, out: Path | None, until: str | None, overrides: list[str], any_machine: bool, as_json: bool, size: str | None = None
+    recipe_name: str,
+    out: Path | None,
+    until: str | None,
+    overrides: list[str],
+    any_machine: bool,
+    as_json: bool,
+    size: str | None = None,
 ) -> None:
     """Run and print the score table, the report's path and the commands that talk to the result."""
     import json

@@ -24,4 +24,5 @@ def print_scores(report: dict[str, Any]) -> None:
         table.add_row(kind, *cells, style="bold" if kind == "mean" else "", end_section=kind == (kinds or [""])[-1])
     width = None if sys.stdout.isatty() else 240
     Console(width=width).print(table)
-    print(f"{report['seconds']:.0f} s in all, peak memory {report['peak_rss_bytes'] / 2**30:.2f} GB, {report['machine']['gemm_gflops']:.0f} GFLOP/s")
+    memory, rate = report["peak_rss_bytes"] / 2**30, report["machine"]["gemm_gflops"]
+    print(f"{report['seconds']:.0f} s in all, peak memory {memory:.2f} GB, {rate:.0f} GFLOP/s")

@@ -26,7 +26,9 @@ class ModelConfig(_Strict):
     intermediate_size: int = Field(448, ge=16, le=1 << 20)
     context: int = Field(640, ge=64, le=1 << 21)
     rope_theta: float = Field(10000.0, gt=0)
-    rope_factor: float = Field(1.0, ge=1.0, description="telechat3-yarn factor; above 1 the original context is context / factor")
+    rope_factor: float = Field(
+        1.0, ge=1.0, description="telechat3-yarn factor; above 1 the original context is context / factor"
+    )
     tie_embeddings: bool = True
     initializer_range: float = Field(0.02, gt=0)
 
@@ -117,6 +119,7 @@ class SftStage(_Learning):
     keep: float = Field(0.8, gt=0, le=1, description="share of the pool that is kept")
     probes: int = Field(2, ge=0, description="samples of the present model that estimate a problem's pass rate")
     paths: int = Field(2, ge=1, description="solution paths of a problem at most")
+    data_from: str | None = Field(None, description="an earlier sft stage whose problems are used again")
     weights: dict[str, float] = Field(default_factory=dict, description="share of a kind relative to the others (default 1)")
 
 
@@ -187,14 +190,7 @@ class AgenticRlStage(_Learning):
 
 
 Stage = Annotated[
-    TokenizerStage
-    | PretrainStage
-    | MergeStage
-    | SftStage
-    | RewardModelStage
-    | RlStage
-    | AgentSftStage
-    | AgenticRlStage,
+    TokenizerStage | PretrainStage | MergeStage | SftStage | RewardModelStage | RlStage | AgentSftStage | AgenticRlStage,
     Field(discriminator="kind"),
 ]
 STAGE_KINDS = ("tokenizer", "pretrain", "merge", "sft", "reward_model", "rl", "agent_sft", "agentic_rl")

@@ -159,5 +159,9 @@ def _explain(label: str, node: yaml.Node | None, error: ValidationError) -> str:
         hint = f"did you mean {near[0]!r}?" if near else f"stage kinds: {', '.join(STAGE_KINDS)}"
         return f"{where}unknown stage kind {given!r} ({shown}); {hint}"
     message = first["msg"].removeprefix("Value error, ")
-    given = f", not {first['input']!r}" if isinstance(first["input"], (str, int, float, bool)) and first["type"] != "value_error" else ""
+    given = (
+        f", not {first['input']!r}"
+        if isinstance(first["input"], (str, int, float, bool)) and first["type"] != "value_error"
+        else ""
+    )
     return one_line(f"{where}{shown + ': ' if shown else ''}{message}{given}")

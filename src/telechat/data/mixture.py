@@ -15,7 +15,9 @@ from telechat.data.corpora import Document, documents
 Encode = Callable[[Document], list[int]]
 
 
-def fill(mixture: dict[str, float], tokens: int, part: str, seed: int, kinds: tuple[str, ...], encode: Encode) -> tuple[list[int], list[dict]]:
+def fill(
+    mixture: dict[str, float], tokens: int, part: str, seed: int, kinds: tuple[str, ...], encode: Encode
+) -> tuple[list[int], list[dict]]:
     """At least `tokens` ids from the sources of `mixture` in proportion to their shares, and a row for each document.
 
     The next document always comes from the source that is furthest behind its share, so that every stretch of the
@@ -32,7 +34,9 @@ def fill(mixture: dict[str, float], tokens: int, part: str, seed: int, kinds: tu
         encoded = encode(document)
         emitted[name] += len(encoded)
         ids += encoded
-        rows.append({"source": name, "tokens": len(encoded), "certified": document.certified, "difficulty": document.difficulty()})
+        rows.append(
+            {"source": name, "tokens": len(encoded), "certified": document.certified, "difficulty": document.difficulty()}
+        )
     return ids, rows
 
 
@@ -69,8 +73,9 @@ def stage_rows(
 def describe(made: list[dict]) -> dict:
     """Tokens, documents, difficulty and quality of a stage's data.
 
-    Difficulty is the mean of `Document.difficulty`, weighted by tokens. Quality is the share of tokens in documents that a program has checked (code that compiles, tasks whose verifier
-    accepts the answer, sentences made from the fact table).
+    Difficulty is the mean of `Document.difficulty`, weighted by tokens. Quality is the share of tokens in
+    documents that a program has checked (code that compiles, tasks whose verifier accepts the answer, sentences made
+    from the fact table).
     """
     tokens: dict[str, int] = {}
     for row in made:

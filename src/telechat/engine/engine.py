@@ -11,9 +11,9 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
-from torch import nn
 
 from telechat.core.errors import UserError
 from telechat.engine.params import Completion, Request, SamplingParams
@@ -43,7 +43,7 @@ class _Row:
 class Engine:
     """Generates with `model`; `slots` rows at most decode together."""
 
-    def __init__(self, model: nn.Module, slots: int = 64, max_len: int | None = None) -> None:
+    def __init__(self, model: Any, slots: int = 64, max_len: int | None = None) -> None:
         self.runner = Runner(model)
         self.slots = slots
         self.max_len = min(max_len or self.runner.max_positions, self.runner.max_positions)

@@ -6,6 +6,8 @@ keys and values live in slots allocated once, so that a step allocates no cache 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -24,7 +26,7 @@ def _fused(*layers: nn.Linear) -> tuple[torch.Tensor, torch.Tensor | None]:
 class _Layer:
     """The fused weights of one decoder layer."""
 
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(self, layer: Any) -> None:
         attention, mlp = layer.self_attn, layer.mlp
         self.qkv = _fused(attention.q_proj, attention.k_proj, attention.v_proj)
         self.out = _fused(attention.o_proj)
@@ -37,18 +39,18 @@ class _Layer:
 class Runner:
     """A model's weights laid out for generation, and KV slots of `max_len` positions."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         config = model.config
         first = model.model.layers[0] if getattr(getattr(model, "model", None), "layers", None) else None
         if first is None or not all(hasattr(getattr(first, "self_attn", None), n) for n in ("q_proj", "k_proj", "v_proj")):
             raise UserError(f"{type(model).__name__}: the embedded engine runs Llama-like decoders only")
         self.model = model
         self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
-        self.head_dim = first.self_attn.head_dim
-        self.eps = config.rms_norm_eps
+        self.head_dim: int = first.self_attn.head_dim
+        self.eps: float = config.rms_norm_eps
         self.max_positions = int(config.max_position_embeddings)
-        self.device = model.lm_head.weight.device
-        self.dtype = model.lm_head.weight.dtype
+        self.device: torch.device = model.lm_head.weight.device
+        self.dtype: torch.dtype = model.lm_head.weight.dtype
         self.k = self.v = torch.empty(0)
         self.rows = self.max_len = 0
         self.cos = self.sin = torch.empty(0)

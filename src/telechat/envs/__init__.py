@@ -1,0 +1,1 @@
+"""Where the model acts: rollouts over tasks and their tools."""

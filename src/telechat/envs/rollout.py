@@ -15,7 +15,7 @@ from telechat.chat.render import Renderer
 from telechat.core.seeds import seed_of
 from telechat.core.types import Message, RolloutParams, Task, Trajectory, Verdict
 from telechat.engine import Completion, Engine, SamplingParams
-from telechat.tasks.base import World
+from telechat.tasks.base import MultiTurnKind, World
 from telechat.tasks.registry import get_kind, verify
 
 
@@ -51,7 +51,9 @@ def roll_out(
     prompt, not as the model's own. Returns trajectories[task][sample].
     """
     begun = time.perf_counter()
-    attempts = [_begin(renderer, task, j, () if hints is None else hints[i]) for i, task in enumerate(tasks) for j in range(samples)]
+    attempts = [
+        _begin(renderer, task, j, () if hints is None else hints[i]) for i, task in enumerate(tasks) for j in range(samples)
+    ]
     turn = 0
     while live := [a for a in attempts if a.open]:
         completions = _generate(engine, renderer, live, params, turn)
@@ -69,7 +71,7 @@ def _begin(renderer: Renderer, task: Task, number: int, hint: Sequence[int]) -> 
     ids = [*renderer.render(task.messages, task.tools).ids, *hint]
     kind = get_kind(task.kind)
     attempt = Attempt(task, number, ids, [0] * len(ids), [0.0] * len(ids), len(ids))
-    attempt.world = kind.world(task) if kind.multi_turn else None
+    attempt.world = kind.world(task) if isinstance(kind, MultiTurnKind) else None
     return attempt
 
 
@@ -148,7 +150,9 @@ def _judge(attempt: Attempt, seconds: float) -> Trajectory:
         verdict = verify(attempt.task, attempt.messages)
     else:
         verdict = verify(attempt.task, attempt.messages[-1])
-    return Trajectory(attempt.task.id, attempt.messages, attempt.ids, attempt.mask, attempt.logprobs, verdict, seconds, attempt.finish)
+    return Trajectory(
+        attempt.task.id, attempt.messages, attempt.ids, attempt.mask, attempt.logprobs, verdict, seconds, attempt.finish
+    )
 
 
 class LocalRollouts:

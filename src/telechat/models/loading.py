@@ -32,7 +32,9 @@ def check_folder(folder: str | Path) -> Path:
 def run_model(out: Path) -> Path:
     """The last model of a finished run directory."""
     report = read_json(out / "report.json")
-    models = [s["model"] for s in report.get("stages", []) if s.get("model") and s.get("kind") not in ("reward_model", "tokenizer")]
+    models = [
+        s["model"] for s in report.get("stages", []) if s.get("model") and s.get("kind") not in ("reward_model", "tokenizer")
+    ]
     if not models:
         raise UserError(f"{out}: this run has no finished model")
     return check_folder(out / models[-1])

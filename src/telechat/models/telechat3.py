@@ -45,8 +45,9 @@ class Telechat3Config(LlamaConfig):
         """Normalise the rotary scaling before Llama reads it."""
         if kwargs.get("rope_scaling"):
             kwargs["rope_scaling"] = normalise_rope(dict(kwargs["rope_scaling"]))
-        if self.rope_parameters:
-            self.rope_parameters = normalise_rope(dict(self.rope_parameters))
+        given: Any = getattr(self, "rope_parameters", None)
+        if given:
+            self.rope_parameters = normalise_rope(dict(given))
         super().__post_init__(**kwargs)
 
 

@@ -1,0 +1,1 @@
+"""How the model learns: one trainer, the losses, one file for each stage."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -18,7 +20,7 @@ def _nll(head: torch.Tensor, states: torch.Tensor, targets: torch.Tensor) -> tor
     return F.cross_entropy(F.linear(states, head).float(), targets, reduction="none")
 
 
-def token_nll(model: nn.Module, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def token_nll(model: Any, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """−log p(target) for each (tokens, hidden) state; never more than `CHUNK` rows of logits in memory. (tokens,)"""
     head = model.get_output_embeddings().weight
     if len(states) <= CHUNK:
@@ -63,7 +65,7 @@ def last_states(model: nn.Module, batch: Batch) -> torch.Tensor:
     return hidden_states(model, batch)[batch.last]
 
 
-def bradley_terry(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
+def bradley_terry(model: Any, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
     """Pairwise reward loss: rows 2i (right) and 2i + 1 (wrong) are one pair. −log σ(r_right − r_wrong), summed."""
     scores = model.score(last_states(model, batch))[:, 0]  # (rows,)
     margin = scores[0::2] - scores[1::2]

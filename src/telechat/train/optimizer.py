@@ -36,7 +36,9 @@ class Muon(torch.optim.Optimizer):
     and one learning rate serves both.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> None:
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
+    ) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -51,8 +53,9 @@ class Muon(torch.optim.Optimizer):
                 for p in parameters:
                     self.state[p].setdefault("momentum", torch.zeros_like(p))
                 buffers = [self.state[p]["momentum"] for p in parameters]
-                torch._foreach_lerp_(buffers, [p.grad for p in parameters], 1 - group["momentum"])
-                looked_ahead = torch._foreach_lerp([p.grad for p in parameters], buffers, group["momentum"])
+                gradients = [p.grad for p in parameters if p.grad is not None]
+                torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
+                looked_ahead = torch._foreach_lerp(gradients, buffers, group["momentum"])
                 update = orthogonalised(torch.stack(list(looked_ahead)))
                 for p, u in zip(parameters, update, strict=True):
                     p.mul_(1 - group["lr"] * group["weight_decay"])

@@ -18,7 +18,7 @@ from transformers import LlamaPreTrainedModel
 from telechat.train.batches import Attention, Batch
 
 
-def trunk(model: nn.Module) -> Any:
+def trunk(model: Any) -> Any:
     """The decoder inside a language model or a reward model."""
     return getattr(model, model.base_model_prefix)
 
@@ -42,7 +42,7 @@ class _Norm(torch.autograd.Function):
         return normed * weight
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
         normed, scale, weight = ctx.saved_tensors
         for_weight = (gradient * normed).sum(0)
         inner = gradient * weight
@@ -62,7 +62,7 @@ class _SwiGlu(torch.autograd.Function):
         return silu * up
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
         both, sigmoid, silu = ctx.saved_tensors
         out = torch.empty_like(both)
         for_gate, for_up = out.chunk(2, -1)
@@ -122,7 +122,6 @@ def _group(q: torch.Tensor, kv: torch.Tensor, group: Attention, heads: int, kv_h
 
 def _padded(decoder: Any, batch: Batch) -> torch.Tensor:
     """The same states through the model's own forward: one padded row for each row of keys."""
-    out = torch.zeros((), device=batch.ids.device)
     states: list[torch.Tensor] = []
     for group in batch.groups:
         rows, asked = group.queries.shape

@@ -36,7 +36,9 @@ def run(context: StageContext, config: PretrainStage) -> StageResult:
     first = not any(kind == "pretrain" for kind in context.stage_kinds.values())
     model = new_model(context.recipe.model, tokenizer, context.seed) if first else context.model()
     rows = config.steps * config.batch
-    table, facts = stage_rows(context.folder / "data", config.mixture, rows, config.context, context.seed, context.kinds, encode)
+    table, facts = stage_rows(
+        context.folder / "data", config.mixture, rows, config.context, context.seed, context.kinds, encode
+    )
     _gate(context, config, facts)
 
     def batches(step: int) -> tuple[list[Batch], float]:
@@ -64,11 +66,13 @@ def run(context: StageContext, config: PretrainStage) -> StageResult:
     )
     trainer.run()
     save_model(model, tokenizer, context.folder / "model")
-    measured = {
-        source: _bits_per_byte(model, source, context, encode, tokenizer, config.context)
-        for source in config.mixture
+    measured = {source: _bits_per_byte(model, source, context, encode, tokenizer, config.context) for source in config.mixture}
+    metrics = {
+        "bits_per_byte": measured,
+        "tokens": trainer.tokens,
+        "difficulty": facts["difficulty"],
+        "quality": facts["quality"],
     }
-    metrics = {"bits_per_byte": measured, "tokens": trainer.tokens, "difficulty": facts["difficulty"], "quality": facts["quality"]}
     return StageResult({**metrics, "data": facts})
 
 

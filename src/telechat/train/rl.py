@@ -76,8 +76,10 @@ class RlSource:
         seed: int,
         turns: int,
         folder: Path,
+        all_kinds: Sequence[str],
     ) -> None:
         self.config = config
+        self.all_kinds = all_kinds
         self.rollouts = rollouts
         self.renderer = renderer
         self.reward = reward
@@ -103,7 +105,9 @@ class RlSource:
         self.rollouts.refresh()
         tasks = self.curriculum.draw(config.prompts, self.seed, step)
         hints = self._hints(tasks, step)
-        params = RolloutParams(config.max_tokens, config.temperature, seed=seed_of(self.seed, "rollout", step), turns=self.turns)
+        params = RolloutParams(
+            config.max_tokens, config.temperature, seed=seed_of(self.seed, "rollout", step), turns=self.turns
+        )
         groups = self.rollouts(tasks, config.group, params, hints)
         mixed = []
         passed = 0.0
@@ -137,7 +141,7 @@ class RlSource:
         if not isinstance(config, RlStage) or not config.hint_share:
             return [[] for _ in tasks]
         left = max(0.0, 1 - step / (config.hint_until * config.steps))
-        out = []
+        out: list[list[int]] = []
         for i, task in enumerate(tasks):
             draw = rng("hint", self.seed, step, i)
             worked = task.paths[0][0]
@@ -150,11 +154,12 @@ class RlSource:
         return out
 
     def _replay(self, step: int, divisor: float) -> list[Sample]:
-        """Supervised samples, weighted so that together they count `replay_weight` of a step."""
+        """Supervised samples of every kind of the recipe, so that none is forgotten while others are reinforced;
+        together they count `replay_weight` of a step."""
         config = self.config
         if not config.replay:
             return []
-        kinds = self.curriculum.kinds
+        kinds = self.all_kinds
         tasks = []
         for i in range(config.replay):
             number = step * config.replay + i
@@ -196,6 +201,7 @@ def run(context: StageContext, config: RlStage | AgenticRlStage) -> StageResult:
         context.seed,
         context.recipe.evaluation.turns,
         context.folder,
+        context.kinds,
     )
     trainer = Trainer(
         model,
@@ -210,4 +216,6 @@ def run(context: StageContext, config: RlStage | AgenticRlStage) -> StageResult:
     )
     trainer.run()
     save_model(model, tokenizer, context.folder / "model")
-    return StageResult({"pass_rates": {k: round(v, 4) for k, v in sorted(source.curriculum.rates.items())}, "tokens": trainer.tokens})
+    return StageResult(
+        {"pass_rates": {k: round(v, 4) for k, v in sorted(source.curriculum.rates.items())}, "tokens": trainer.tokens}
+    )

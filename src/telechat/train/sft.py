@@ -8,8 +8,10 @@ diversity (`data.select`). The loss is on the assistant's tokens only.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from telechat.chat.render import Renderer
+from telechat.core.errors import UserError
 from telechat.core.files import read_jsonl, write_jsonl
 from telechat.core.recipe import SftStage
 from telechat.core.seeds import shuffled
@@ -30,7 +32,9 @@ def run(context: StageContext, config: SftStage) -> StageResult:
     renderer = context.renderer(tokenizer)
     model = context.model()
     file = context.folder / "data" / "problems.jsonl"
-    if not file.exists():
+    if config.data_from:
+        file = _problems_of(context, config.data_from)
+    elif not file.exists():
         chosen = choose(context, config, context.rollouts(model.eval()))
         write_jsonl(file, (sample_to_json(t.kind, task_paths(renderer, t, config.paths, context.seed)) for t in chosen))
     rows = read_jsonl(file)
@@ -53,17 +57,29 @@ def run(context: StageContext, config: SftStage) -> StageResult:
     return StageResult({"problems": counts, "paths_per_problem": round(paths, 3), "tokens": trainer.tokens})
 
 
+def _problems_of(context: StageContext, name: str) -> Path:
+    """The problems that the finished sft stage `name` chose."""
+    if context.stage_kinds.get(name) != "sft":
+        raise UserError(f"data_from: {name!r} is no sft stage before this one")
+    return context.inputs[name].parent / "data" / "problems.jsonl"
+
+
 def choose(context: StageContext, config: SftStage, rollouts: Rollouts) -> list[Task]:
     """The training problems of every kind: a pool, a probe of the present model, a selection."""
     chosen: list[Task] = []
-    params = RolloutParams(context.recipe.evaluation.base_max_tokens, 1.0, seed=context.seed, turns=context.recipe.evaluation.turns)
+    params = RolloutParams(
+        context.recipe.evaluation.base_max_tokens, 1.0, seed=context.seed, turns=context.recipe.evaluation.turns
+    )
     for number, kind in enumerate(context.kinds):
         size = max(8, round(config.pool * config.weights.get(kind, 1.0)))
         pool = [generate(kind, "train", context.seed + 1, i) for i in range(size)]
         rates: dict = {}
         if config.probes:
             probed = pool[: config.probes]
-            verdicts = [(signature(t), r[0].verdict is not None and r[0].verdict.passed) for t, r in zip(probed, rollouts(probed, 1, params), strict=True)]
+            verdicts = [
+                (signature(t), r[0].verdict is not None and r[0].verdict.passed)
+                for t, r in zip(probed, rollouts(probed, 1, params), strict=True)
+            ]
             rates = pass_rates(verdicts)
         chosen += select(pool, rates, config.keep)
         context.progress.update(f"{config.name}: choosing problems", number + 1, len(context.kinds))
@@ -76,7 +92,9 @@ def task_paths(renderer: Renderer, task: Task, count: int, seed: int) -> list[Sa
     return [path_sample(renderer, task, path) for path in (task.paths[0], *others)[:count]]
 
 
-def epochs(problems: Sequence[Sequence[Sample]], size: int, seed: int, max_tokens: int) -> Callable[[int], tuple[list[Batch], float]]:
+def epochs(
+    problems: Sequence[Sequence[Sample]], size: int, seed: int, max_tokens: int
+) -> Callable[[int], tuple[list[Batch], float]]:
     """step → micro-batches of `size` problems with all their paths; every epoch in another order."""
     per_epoch = max(1, len(problems) // size)
     orders: dict[int, list[int]] = {}

@@ -155,7 +155,8 @@ class Trainer:
         batches, divisor, row = self.source.batches(step)
         self.model.train()
         made = time.perf_counter()
-        total, figures, tokens = 0.0, {}, 0
+        total, tokens = 0.0, 0
+        figures: dict[str, float] = {}
         for batch in batches:
             loss, sums = self.objective(batch.to(self.accelerator.device))
             self.accelerator.backward(loss / divisor)

@@ -1,0 +1,43 @@
+"""`telechat bench NAME`: our figures beside the alternatives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+NAMES = ("train", "rollout", "quickstart", "recipe")
+
+
+def command(
+    name: Annotated[str, typer.Argument(help="train, rollout, quickstart or recipe")],
+    seeds: Annotated[str, typer.Option(help="seeds of quickstart and recipe")] = "0,1,2",
+    out: Annotated[Path, typer.Option(help="where quickstart and recipe keep their runs")] = Path("runs/bench"),
+    smoke: Annotated[bool, typer.Option(help="the small size of the recipe: tries the command, not the figures")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="one JSON document on stdout")] = False,
+) -> None:
+    """Measure: train (trainer against a plain loop), rollout (engine against transformers.generate), quickstart, recipe."""
+    import difflib
+    import importlib
+    import json
+
+    from telechat.core.errors import UserError
+
+    if name not in NAMES:
+        near = difflib.get_close_matches(name, NAMES, 1)
+        raise UserError(
+            f"bench {name}: unknown; " + (f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(NAMES)}")
+        )
+    if not all(s.strip().isdigit() for s in seeds.split(",")):
+        raise UserError(f"--seeds {seeds}: write whole numbers separated by commas, for example 0,1,2")
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    if name in ("train", "rollout"):
+        found = importlib.import_module(f"telechat.bench.{name}").measure()
+    else:
+        numbers = [int(s) for s in seeds.split(",")]
+        run = getattr(importlib.import_module("telechat.bench.recipe"), name)
+        found = run(numbers, out, "smoke" if smoke else None)
+    typer.echo(json.dumps(found, ensure_ascii=False, indent=None if json_ else 1))
