@@ -6,6 +6,7 @@ message stays text. Generation goes on with `Renderer.extend`, which keeps what 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -192,15 +193,22 @@ class Renderer:
 
 def _text_backend(tokenizer: PreTrainedTokenizerFast) -> Any:
     """A private copy of the tokenizer's core in which special tokens typed as text are text."""
-    import json
-
     from tokenizers import Tokenizer
 
-    state = json.loads(tokenizer.backend_tokenizer.to_str())
-    for token in state.get("added_tokens", ()):
-        if token["content"] in CONTROL_WORDS:
-            token["special"] = True
-    state["truncation"] = state["padding"] = None
-    backend = Tokenizer.from_str(json.dumps(state))
+    state = tokenizer.backend_tokenizer.to_str()
+    added = [token for token in tokenizer.added_tokens_decoder.values() if token.content in CONTROL_WORDS]
+    if not all(token.special for token in added):
+        state = _all_special(state)
+    backend = Tokenizer.from_str(state)
+    backend.no_truncation()
+    backend.no_padding()
     backend.encode_special_tokens = True
     return backend
+
+
+def _all_special(state: str) -> str:
+    """The state of a tokenizer with the control words among its added tokens made special."""
+    loaded = json.loads(state)
+    for token in loaded["added_tokens"]:
+        token["special"] = token["special"] or token["content"] in CONTROL_WORDS
+    return json.dumps(loaded)
