@@ -36,7 +36,6 @@ from telechat.models.loading import load_model, load_tokenizer
 from telechat.tasks.registry import get_kind
 from telechat.train.stage import Rollouts, StageContext
 
-FULL = ("sft", "rl")  # stages judged on the full number of held-out tasks, besides the last one
 # The cards' sampling for general use (TeleChat3-Coder card, "推理参数选择": temperature 0.6, top_p 0.95).
 CARD_TEMPERATURE, CARD_TOP_P = 0.6, 0.95
 
@@ -246,7 +245,8 @@ def _judge(
     """Held-out scores of a stage's model; at the end also transfer and the card's sampling."""
     settings = run.recipe.evaluation
     last = stage is run.recipe.stages[-1]
-    count = settings.heldout if last or stage.kind in FULL else settings.between
+    final_rl = stage.kind == "rl" and stage is [s for s in run.recipe.stages if s.kind == "rl"][-1]
+    count = settings.heldout if last or final_rl or stage.kind == "sft" else settings.between
     if not count:
         return {}
     file = folder / "scores.json"

@@ -12,13 +12,15 @@ import numpy as np
 from telechat.core.files import atomic_open, read_json, write_json, write_jsonl
 from telechat.data.corpora import Document, documents
 
-Encode = Callable[[Document], list[int]]
+# Document → token ids, and for each whether the model writes it (1) or only reads it (0)
+Encode = Callable[[Document], tuple[list[int], list[int]]]
 
 
 def fill(
     mixture: dict[str, float], tokens: int, part: str, seed: int, kinds: tuple[str, ...], encode: Encode
-) -> tuple[list[int], list[dict]]:
-    """At least `tokens` ids from the sources of `mixture` in proportion to their shares, and a row for each document.
+) -> tuple[list[int], list[int], list[dict]]:
+    """At least `tokens` ids from the sources of `mixture` in proportion to their shares, whether each is written by
+    the model (1) or only read (0), and a row for each document.
 
     The next document always comes from the source that is furthest behind its share, so that every stretch of the
     stream is mixed alike.
@@ -27,17 +29,19 @@ def fill(
     streams = {name: documents(name, part, seed, kinds) for name in mixture}
     emitted = dict.fromkeys(mixture, 0)
     ids: list[int] = []
+    written: list[int] = []
     rows: list[dict] = []
     while len(ids) < tokens:
         name = max(mixture, key=lambda n: mixture[n] / whole * (len(ids) + 1) - emitted[n])
         document = next(streams[name])
-        encoded = encode(document)
+        encoded, mask = encode(document)
         emitted[name] += len(encoded)
         ids += encoded
+        written += mask
         rows.append(
             {"source": name, "tokens": len(encoded), "certified": document.certified, "difficulty": document.difficulty()}
         )
-    return ids, rows
+    return ids, written, rows
 
 
 def stage_rows(
@@ -48,26 +52,28 @@ def stage_rows(
     seed: int,
     kinds: tuple[str, ...],
     encode: Encode,
-) -> tuple[np.ndarray, dict]:
-    """(rows, context + 1) token ids of a stage and facts about its data; made once, then read from `folder`.
+) -> tuple[np.ndarray, np.ndarray, dict]:
+    """(rows, context + 1) token ids of a stage, whether the model writes them, and facts about the data; made once,
+    then read from `folder`.
 
     Each row's last token is the next row's first, so that every token is predicted once.
     """
     data, facts = folder / "tokens.npy", folder / "facts.json"
     if data.exists() and facts.exists():
-        return np.load(data, allow_pickle=False), read_json(facts)
-    ids, made = fill(mixture, rows * context + 1, "train", seed, kinds, encode)
-    array = np.asarray(ids[: rows * context + 1], dtype=np.uint32)
-    table = np.stack([array[i * context : (i + 1) * context + 1] for i in range(rows)])
+        tables = np.load(data, allow_pickle=False)
+        return tables[0], tables[1], read_json(facts)
+    ids, written, made = fill(mixture, rows * context + 1, "train", seed, kinds, encode)
+    array = np.asarray([ids[: rows * context + 1], written[: rows * context + 1]], dtype=np.uint32)
+    tables = np.stack([array[:, i * context : (i + 1) * context + 1] for i in range(rows)], axis=1)
     found = describe(made)
     shown = [_sample(name, seed, kinds) for name in mixture]
     write_jsonl(folder / "documents.jsonl", [row for rows_ in shown for row in rows_])
     buffer = io.BytesIO()
-    np.save(buffer, table)
+    np.save(buffer, tables)
     with atomic_open(data) as file:
         file.write(buffer.getvalue())
     write_json(facts, found)
-    return table, found
+    return tables[0], tables[1], found
 
 
 def describe(made: list[dict]) -> dict:

@@ -84,8 +84,11 @@ class Batch:
         return Batch(**{f.name: move(getattr(self, f.name)) for f in fields(self)})  # type: ignore[arg-type]
 
 
-def rows_batch(rows: torch.Tensor) -> Batch:
-    """Rows of equal length (rows, time) in which every token but the first of a row is learned: pretraining."""
+def rows_batch(rows: torch.Tensor, weights: torch.Tensor | None = None) -> Batch:
+    """Rows of equal length (rows, time) in which every token but the first of a row is learned: pretraining.
+
+    `weights` (rows, time) multiplies the loss of each token; None means 1.
+    """
     count, time = rows.shape
     index = torch.arange(count * time).view(count, time)
     return Batch(
@@ -95,7 +98,7 @@ def rows_batch(rows: torch.Tensor) -> Batch:
         back=None,
         source=index[:, :-1].reshape(-1),
         targets=rows[:, 1:].reshape(-1),
-        weights=torch.ones(count * (time - 1)),
+        weights=torch.ones(count * (time - 1)) if weights is None else weights[:, 1:].reshape(-1),
         last=index[:, -1],
     )
 

@@ -18,9 +18,10 @@ from telechat.core.errors import UserError
 from telechat.core.files import read_json
 from telechat.core.recipe import PretrainStage
 from telechat.data.corpora import Document
-from telechat.data.mixture import fill, stage_rows
+from telechat.data.mixture import Encode, fill, stage_rows
 from telechat.models.presets import new_model
 from telechat.train.batches import Batch, rows_batch
+from telechat.train.examples import path_sample
 from telechat.train.losses import next_token
 from telechat.train.stage import StageContext, StageResult
 from telechat.train.state import save_model
@@ -32,19 +33,22 @@ HELDOUT_TOKENS = 6144
 def run(context: StageContext, config: PretrainStage) -> StageResult:
     """Train, keep the candidates for a merge stage, and measure held-out bits per byte of each source."""
     tokenizer = context.tokenizer()
-    encode = encoder(tokenizer, context.renderer(tokenizer))
+    encode = encoder(context.renderer(tokenizer))
     first = not any(kind == "pretrain" for kind in context.stage_kinds.values())
     model = new_model(context.recipe.model, tokenizer, context.seed) if first else context.model()
     rows = config.steps * config.batch
-    table, facts = stage_rows(
+    table, written, facts = stage_rows(
         context.folder / "data", config.mixture, rows, config.context, context.seed, context.kinds, encode
     )
     _gate(context, config, facts)
 
     def batches(step: int) -> tuple[list[Batch], float]:
-        ids = torch.from_numpy(table[step * config.batch : (step + 1) * config.batch].astype("int64"))
-        parts = ids.split(max(1, config.microbatch_tokens // ids.shape[1]))
-        return [rows_batch(part) for part in parts], float(ids.numel() - len(ids))
+        rows = slice(step * config.batch, (step + 1) * config.batch)
+        ids = torch.from_numpy(table[rows].astype("int64"))
+        weights = torch.from_numpy(written[rows].astype("float32")).clamp_min(config.prompt_weight)
+        size = max(1, config.microbatch_tokens // ids.shape[1])
+        made = [rows_batch(i, w) for i, w in zip(ids.split(size), weights.split(size), strict=True)]
+        return made, sum(float(b.weights.sum()) for b in made)
 
     kept = _candidates(config)
 
@@ -76,31 +80,18 @@ def run(context: StageContext, config: PretrainStage) -> StageResult:
     return StageResult({**metrics, "data": facts})
 
 
-def encoder(tokenizer: PreTrainedTokenizerFast, renderer: Renderer) -> Any:
-    """Document → token ids, ended by the end-of-turn token (the family's document separator)."""
-    backend = tokenizer.backend_tokenizer
+def encoder(renderer: Renderer) -> Encode:
+    """Document → token ids, ended by the end-of-turn token (the family's document separator), and whether the model
+    writes each of them: all of a plain text, the assistant's turns of a conversation."""
 
-    def encode(document: Document) -> list[int]:
+    def encode(document: Document) -> tuple[list[int], list[int]]:
         if document.task is None or not document.source.startswith("chat."):
-            backend.encode_special_tokens = True
-            ids = backend.encode(document.text, add_special_tokens=False).ids
-            backend.encode_special_tokens = False
-            return [*ids, renderer.end_id]
-        task = document.task
-        ids = list(renderer.render(task.messages, task.tools).ids)
-        ids += renderer.completion_ids(document.path[0])
-        for i, message in enumerate(document.path[1:], 1):
-            if message.role == "assistant":
-                results = [m for m in document.path[_last_assistant(document.path, i) + 1 : i] if m.role == "tool"]
-                ids = list(renderer.extend(ids, results, task.tools).ids)
-                ids += renderer.completion_ids(message)
-        return ids
+            ids = [*renderer.encode(document.text), renderer.end_id]
+            return ids, [1] * len(ids)
+        sample = path_sample(renderer, document.task, document.path)
+        return [*sample.prompt, *sample.completion], [0] * len(sample.prompt) + [int(w) for w in sample.weights]
 
     return encode
-
-
-def _last_assistant(path: tuple[Any, ...], before: int) -> int:
-    return max(i for i in range(before) if path[i].role == "assistant")
 
 
 def _candidates(config: PretrainStage) -> set[int]:
@@ -119,7 +110,7 @@ def _bits_per_byte(
     length: int,
 ) -> float:
     """Bits that `model` needs for a byte of held-out text of `source` (bytes of the decoded tokens)."""
-    ids, _ = fill({source: 1.0}, HELDOUT_TOKENS, "heldout", context.seed + 1, context.kinds, encode)
+    ids, _, _ = fill({source: 1.0}, HELDOUT_TOKENS, "heldout", context.seed + 1, context.kinds, encode)
     rows = torch.tensor(ids[: HELDOUT_TOKENS // length * length]).view(-1, length)
     nats = float(next_token(model.eval(), rows_batch(rows))[0])
     text = sum(len(tokenizer.decode(row[1:], skip_special_tokens=False).encode()) for row in rows.tolist())

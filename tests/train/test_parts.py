@@ -1,0 +1,160 @@
+"""The pieces of the stages: fusion weights, advantages, curricula, rewards, optimisers, saved state."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+
+from telechat.core.errors import UserError
+from telechat.core.recipe import OptimizerConfig, RewardConfig
+from telechat.core.types import Message, Task, Trajectory, Verdict
+from telechat.train.merge import fused_state, performance_weights
+from telechat.train.optimizer import build_optimizers, learning_rate, orthogonalised
+from telechat.train.rewards import FusedReward, RunningScale, advantages, own_reward
+from telechat.train.rl import Curriculum
+from telechat.train.state import load_state, save_state
+from telechat.train.trainer import Metrics
+
+
+def test_performance_weights_are_a_softmax_of_scores_by_temperature():
+    weights = performance_weights([0.5, 0.6, 0.4], 0.1)
+    raw = [math.exp(5), math.exp(6), math.exp(4)]
+    assert weights == pytest.approx([r / sum(raw) for r in raw])
+    assert performance_weights([0.3, 0.3], 0.01) == [0.5, 0.5]
+
+
+def test_fusion_is_the_weighted_sum_of_every_tensor(tmp_path, model):
+    model.save_pretrained(tmp_path / "a")
+    before = {n: p.clone() for n, p in model.state_dict().items()}
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(torch.randn_like(p))
+    model.save_pretrained(tmp_path / "b")
+    fused = fused_state([tmp_path / "a", tmp_path / "b"], [0.25, 0.75])
+    for name, tensor in fused.items():
+        torch.testing.assert_close(tensor, 0.25 * before[name] + 0.75 * model.state_dict()[name])
+
+
+def test_fusion_refuses_other_architectures(tmp_path, model):
+    from telechat.models.telechat3 import Telechat3Config, Telechat3ForCausalLM
+
+    model.save_pretrained(tmp_path / "a")
+    other = Telechat3Config(vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=4)
+    Telechat3ForCausalLM(other).save_pretrained(tmp_path / "b")
+    with pytest.raises(UserError):
+        fused_state([tmp_path / "a", tmp_path / "b"], [0.5, 0.5])
+
+
+def test_advantages_are_centred_and_softened():
+    assert advantages([1, 0, 0, 1], 0.1) == pytest.approx([0.5 / 0.6, -0.5 / 0.6, -0.5 / 0.6, 0.5 / 0.6])
+    assert advantages([0.3] * 4, 0.1) == pytest.approx([0.0] * 4)
+
+
+def test_the_curriculum_asks_what_is_half_learned():
+    curriculum = Curriculum(["addition", "code", "knowledge"], min_share=0.1)
+    curriculum.rates = {"addition": 0.5, "code": 0.99, "knowledge": 0.0}
+    shares = curriculum.shares()
+    assert shares["addition"] > 0.85
+    assert min(shares.values()) > 0.01
+    first = curriculum.draw(20, 1, 0)
+    again = Curriculum(["addition", "code", "knowledge"], 0.1, dict(curriculum.rates)).draw(20, 1, 0)
+    assert [t.id for t in first] == [t.id for t in again]
+    assert len({t.id for t in [*first, *curriculum.draw(20, 1, 1)]}) == 40
+
+
+def half(task: Task, trajectory: Trajectory) -> float:
+    return 0.5
+
+
+def test_rewards_are_fused_by_their_weights():
+    task = Task("a", "addition", "train", 0, 0, (Message("user", "1+1="),))
+    pairs = [(task, Trajectory("a", [], verdict=Verdict(score, bool(score)))) for score in (1.0, 0.0)]
+    config = RewardConfig(rule=2.0, own={f"{__name__}:half": 0.4})
+    assert FusedReward(config, None)(pairs) == pytest.approx([2.2, 0.2])
+
+
+@pytest.mark.parametrize("name", ["nothing", "no.such.module:f", "math:no_such"])
+def test_a_reward_that_is_not_there_is_explained(name):
+    with pytest.raises(UserError, match=name.split(":")[0]):
+        own_reward(name)
+
+
+def test_the_running_scale_normalises_and_survives_a_checkpoint():
+    scale = RunningScale()
+    for _ in range(50):
+        scale.update([9.0, 11.0])
+    assert scale.normalise(11.0) == pytest.approx(1.0, abs=0.01)
+    assert scale.normalise(1000.0) == 2.0
+    other = RunningScale()
+    other.restore(json.loads(json.dumps(scale.state())))
+    assert other.normalise(10.5) == scale.normalise(10.5)
+
+
+def test_newton_schulz_makes_singular_values_nearly_one():
+    generator = torch.Generator().manual_seed(0)
+    for shape in ((3, 16, 40), (2, 40, 16), (1, 24, 24)):
+        values = torch.linalg.svdvals(orthogonalised(torch.randn(shape, generator=generator)))
+        assert values.min() > 0.3
+        assert values.max() < 1.3
+
+
+def test_muon_takes_the_hidden_matrices_and_adamw_the_rest(model):
+    adamw, muon = build_optimizers(model, OptimizerConfig(name="muon", lr=1e-3))
+    hidden = {id(p) for group in muon.param_groups for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        assert (id(parameter) in hidden) == (parameter.ndim == 2 and "embed" not in name)
+    assert sum(len(g["params"]) for g in adamw.param_groups) + len(hidden) == len(list(model.parameters()))
+
+
+def test_the_learning_rate_warms_up_holds_and_decays():
+    config = OptimizerConfig(lr=1.0, warmup=4, decay=0.5, final=0.1)
+    rates = [learning_rate(config, step, 20) for step in range(20)]
+    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert rates[4:10] == [1.0] * 6
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert 0.1 < rates[-1] < 0.25
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_a_saved_state_continues_bit_for_bit(tmp_path, tokenizer, name):
+    from telechat.core.recipe import ModelConfig
+    from telechat.models.presets import new_model
+
+    small = ModelConfig(hidden_size=32, layers=1, heads=4, kv_heads=2, intermediate_size=64, context=64)
+    config = OptimizerConfig(name=name, lr=1e-2)
+
+    def steps(model, optimizers, numbers):
+        for number in numbers:
+            ids = torch.randint(0, 600, (4, 20), generator=torch.Generator().manual_seed(number))
+            model(ids, labels=ids).loss.backward()
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad()
+
+    whole = new_model(small, tokenizer, 0)
+    optimizers = build_optimizers(whole, config)
+    steps(whole, optimizers, range(3))
+    save_state(tmp_path / "s.safetensors", whole, optimizers, {"step": 3})
+    steps(whole, optimizers, range(3, 6))
+    resumed = new_model(small, tokenizer, 1)
+    optimizers = build_optimizers(resumed, config)
+    assert load_state(tmp_path / "s.safetensors", resumed, optimizers) == {"step": 3}
+    steps(resumed, optimizers, range(3, 6))
+    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_metrics_are_cut_back_to_the_checkpoint(tmp_path):
+    file = tmp_path / "metrics.jsonl"
+    file.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
+    metrics = Metrics(file, 2)
+    metrics.log({"step": 3, "again": True})
+    metrics.close()
+    assert [json.loads(line) for line in file.read_text().splitlines()] == [
+        {"step": 1},
+        {"step": 2},
+        {"step": 3, "again": True},
+    ]
