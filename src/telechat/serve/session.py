@@ -1,0 +1,146 @@
+"""A model that chats: weights, tokenizer and chat format of one checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from jinja2 import TemplateError
+
+from telechat.chat.formats import BOT, FORMATS, OBSERVATION, SYSTEM, THINK, USER, Format, get_format
+from telechat.chat.parser import Delta
+from telechat.chat.render import Renderer, render_text
+from telechat.core.types import Message
+from telechat.engine import Engine, SamplingParams
+from telechat.models.loading import check_folder, load_model, load_tokenizer
+from telechat.serve.answer import Answer
+
+DEFAULT_FORMAT = "telechat3-coder"
+_PROBE = Message("user", "hi")
+
+
+def format_of(tokenizer: Any) -> Format:
+    """The chat format that a checkpoint was made for: the one that says what its chat template says.
+
+    A template that says it in other words counts by the generation prompt it ends in. Without a template that can be
+    used, a vocabulary that cannot think is of TeleChat2.5, and any other gets the format of TeleChat3-Coder.
+    """
+    shown = _probe(tokenizer)
+    for fmt in FORMATS.values():
+        if shown == render_text(fmt, [_PROBE]):
+            return fmt
+    for name in ("telechat3-coder", "telechat3", "telechat2.5"):
+        if shown.endswith(get_format(name).generation_prompt):
+            return get_format(name)
+    return get_format(DEFAULT_FORMAT if THINK in tokenizer.get_vocab() else "telechat2.5")
+
+
+def _probe(tokenizer: Any) -> str:
+    """One question as the checkpoint's own template shows it; empty when there is no template that can show it."""
+    if not isinstance(tokenizer.chat_template, str):
+        return ""
+    try:
+        return str(tokenizer.apply_chat_template([_PROBE.to_dict()], tokenize=False, add_generation_prompt=True))
+    except (TemplateError, TypeError, ValueError, LookupError):
+        return ""
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a request that does not say is sampled with: the checkpoint's generation configuration, if it samples."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+
+    @classmethod
+    def of(cls, model: Any) -> Defaults:
+        """The defaults of a transformers model."""
+        config = getattr(model, "generation_config", None)
+        if config is None or not config.do_sample:
+            return cls()
+        given = {name: getattr(config, name, None) for name in ("temperature", "top_p", "top_k")}
+        return cls(**{name: value for name, value in given.items() if value is not None})
+
+
+class ChatModel:
+    """A loaded checkpoint that answers messages. `last` and `finish` describe the answer streamed last."""
+
+    def __init__(self, model: Any, tokenizer: Any, fmt: Format | None = None) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.renderer = Renderer(tokenizer, fmt or format_of(tokenizer))
+        self.defaults = Defaults.of(model)
+        self.stop_ids = self._stop_ids()
+        special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+        self.skipped_ids = frozenset(special - set(self.renderer.control_ids.values()))
+        """Special ids that are no control words: not shown unless a client wants them."""
+        self.last = Message("assistant")
+        self.finish = "stop"
+        self._engine: Engine | None = None
+
+    @classmethod
+    def load(cls, folder: str | Path, fmt: str | None = None) -> ChatModel:
+        """The model in a checkpoint folder or a finished run directory, in the format `fmt` or the checkpoint's own.
+
+        Raises `UserError` when there is none, or when its tokenizer is not of the family.
+        """
+        path = check_folder(folder)
+        chosen = get_format(fmt) if fmt else None
+        tokenizer = load_tokenizer(path)
+        return cls(load_model(path), tokenizer, chosen)
+
+    def prompt(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
+        """The ids that the model goes on from."""
+        return self.renderer.render(messages, tools).ids
+
+    def answer(
+        self,
+        tools: Sequence[Mapping[str, Any]] = (),
+        stop: Sequence[str] = (),
+        skip_special_tokens: bool = True,
+        max_calls: int | None = None,
+    ) -> Answer:
+        """A reader for one generated sample; see `Answer`."""
+        silent = self.stop_ids | self.skipped_ids if skip_special_tokens else self.stop_ids
+        return Answer(self.renderer, tools, stop, silent, max_calls if tools else 0)
+
+    def stream(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]] = (),
+        params: SamplingParams | None = None,
+        stop: Sequence[str] = (),
+    ) -> Generator[Delta]:
+        """Generate one answer and yield it piece by piece; `last` is the message, also when the caller leaves early.
+
+        `params.stop_ids` are the model's own where none are given. Raises `UserError` when the prompt does not fit.
+        """
+        self._engine = self._engine or Engine(self.model, slots=1)
+        params = params or SamplingParams(temperature=self.defaults.temperature, top_p=self.defaults.top_p)
+        if not params.stop_ids:
+            params = replace(params, stop_ids=tuple(sorted(self.stop_ids)))
+        answer = self.answer(tools, stop)
+        request = self._engine.add(self.prompt(messages, tools), [params])
+        try:
+            while request.open and not answer.ended:
+                for _, _, token in self._engine.step():
+                    yield from answer.push(token)
+            yield from answer.finish()
+        finally:
+            if request.open:
+                self._engine.cancel(request)
+                self._engine.step()
+            answer.finish()
+            self.last = answer.message
+            self.finish = "stop" if answer.ended else request.completions[0].finish
+
+    def _stop_ids(self) -> frozenset[int]:
+        """Ids that end a turn: `<_end>`, the words that would open another turn, what the checkpoint itself names."""
+        found = {self.renderer.end_id, self.tokenizer.eos_token_id}
+        found |= {self.renderer.control_ids.get(word) for word in (USER, BOT, SYSTEM, OBSERVATION)}
+        named = getattr(getattr(self.model, "generation_config", None), "eos_token_id", None)
+        found |= set(named) if isinstance(named, list) else {named}
+        return frozenset(number for number in found if number is not None)
