@@ -1,0 +1,261 @@
+"""The engine in its own thread, and handles on it for asyncio.
+
+One thread owns the engine and steps it while there is work. The event loop talks to it through two lists under one
+condition; the thread answers with one `call_soon_threadsafe` a step, whatever the number of streams.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from telechat.core.errors import UserError
+from telechat.engine.params import Request, SamplingParams
+
+logger = logging.getLogger(__name__)
+
+
+class EngineFailure(Exception):
+    """The engine broke or stopped while it had this request; the request was not at fault as far as is known."""
+
+
+class EngineStopped(EngineFailure):
+    """There is no engine any more, or not for long."""
+
+
+class SteppedEngine(Protocol):
+    """What the worker needs of an engine; `telechat.engine.Engine` is one."""
+
+    slots: int
+    max_len: int
+
+    @property
+    def idle(self) -> bool:
+        """Nothing runs and nothing waits."""
+
+    def add(self, prompt: Sequence[int], params: Sequence[SamplingParams]) -> Request:
+        """Queue one prompt; raises `UserError` when it cannot fit."""
+
+    def cancel(self, request: Request) -> None:
+        """Stop a request before the next step."""
+
+    def step(self) -> list[tuple[Request, int, int]]:
+        """One step; (request, sample, token) for every token sampled in it."""
+
+
+@dataclass(frozen=True)
+class Token:
+    """One sampled token. `finish` is "stop" or "length" on the last one of its sample."""
+
+    sample: int
+    id: int
+    logprob: float
+    finish: str | None
+
+
+class Generation:
+    """One request in the engine: an async iterator of the tokens of each step, over when every sample is.
+
+    Use it as an async context manager: leaving it, for whatever reason, takes the request out of the engine.
+    """
+
+    def __init__(self, worker: Worker, prompt: Sequence[int], params: Sequence[SamplingParams]) -> None:
+        self.prompt = prompt
+        self.params = params
+        self.loop = asyncio.get_running_loop()
+        self.request: Request | None = None  # belongs to the engine's thread
+        self.cancelled = False
+        self._worker = worker
+        self._steps: asyncio.Queue[list[Token] | Exception] = asyncio.Queue()
+        self._open = set(range(len(params)))
+
+    async def __aenter__(self) -> Generation:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        self.cancel()
+
+    def __aiter__(self) -> Generation:
+        return self
+
+    async def __anext__(self) -> list[Token]:
+        """The tokens of the next step. Raises `UserError` (it cannot fit) or `EngineFailure`."""
+        if not self._open:
+            raise StopAsyncIteration
+        step = await self._steps.get()
+        if isinstance(step, Exception):
+            self._open.clear()
+            raise step
+        self._open -= {token.sample for token in step if token.finish}
+        return step
+
+    def cancel(self) -> None:
+        """Take the request out of the engine before its next step; nothing when it is over."""
+        if self._open:
+            self._open.clear()
+            self._worker.cancel(self)
+
+    def deliver(self, step: list[Token] | Exception) -> None:
+        """Called in the event loop with what a step brought."""
+        self._steps.put_nowait(step)
+
+
+class Worker:
+    """Runs the engine that `make_engine` makes.
+
+    A step that raises fails the requests that were in the engine, and a new engine is made for the next ones; when
+    that fails too, the worker is dead and refuses everything.
+    """
+
+    def __init__(self, make_engine: Callable[[], SteppedEngine]) -> None:
+        self._make_engine = make_engine
+        self._engine: SteppedEngine | None = make_engine()
+        self.slots, self.max_len = self._engine.slots, self._engine.max_len
+        self._changed = threading.Condition()
+        self._arrived: list[Generation] = []
+        self._left: list[Generation] = []
+        self._running: dict[int, Generation] = {}  # by the engine's request number
+        self._stopping = False
+        self._dead = False
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread = threading.Thread(target=self._run, name="telechat-engine", daemon=True)
+        self._thread.start()
+
+    def halt(self) -> None:
+        """After the present step, fail what is still running and end the thread; does not wait for it."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+
+    def stop(self) -> None:
+        """`halt`, and wait for the thread."""
+        self.halt()
+        if self._thread is not None:
+            self._thread.join()
+
+    @property
+    def open_requests(self) -> int:
+        """Requests that run or wait."""
+        with self._changed:
+            return len(self._running) + len(self._arrived)
+
+    @property
+    def idle(self) -> bool:
+        """No request runs or waits, and the engine holds nothing."""
+        return self.open_requests == 0 and self._engine_idle
+
+    @property
+    def _engine_idle(self) -> bool:
+        return self._engine is None or self._engine.idle
+
+    def check(self) -> None:
+        """Raise `EngineStopped` when nothing more can be submitted."""
+        if self._stopping or self._dead:
+            raise EngineStopped("the engine has stopped")
+
+    def submit(self, prompt: Sequence[int], params: Sequence[SamplingParams]) -> Generation:
+        """Queue a prompt with one sample for each of `params`; call it inside the event loop that will read it."""
+        generation = Generation(self, prompt, params)
+        with self._changed:
+            self.check()
+            self._arrived.append(generation)
+            self._changed.notify()
+        return generation
+
+    def cancel(self, generation: Generation) -> None:
+        """See `Generation.cancel`."""
+        with self._changed:
+            generation.cancelled = True
+            self._left.append(generation)
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not (self._stopping or self._arrived or self._left) and self._engine_idle:
+                    self._changed.wait()
+                arrived, self._arrived = self._arrived, []
+                left, self._left = self._left, []
+                if self._stopping:
+                    break
+            broken = False
+            try:
+                self._work(arrived, left)
+            except Exception:  # the border of the thread: whatever breaks a step must fail its requests, not hang them
+                logger.exception("the engine failed; its requests fail with it")
+                broken = True
+            if broken:
+                self._recover(arrived)
+        self._fail([*arrived, *self._running.values()], EngineStopped("the server is stopping"))
+
+    def _work(self, arrived: list[Generation], left: list[Generation]) -> None:
+        if self._engine is None:  # dead, and these came before it was known
+            self._fail(arrived, EngineStopped("the engine has stopped"))
+            return
+        for generation in left:
+            if generation.request is not None:
+                self._engine.cancel(generation.request)
+                self._running.pop(generation.request.id, None)
+        for generation in arrived:
+            if generation.cancelled:
+                continue
+            try:
+                generation.request = self._engine.add(generation.prompt, generation.params)
+            except UserError as error:
+                self._post([(generation, error)])
+            else:
+                self._running[generation.request.id] = generation
+        self._share(self._engine.step())
+
+    def _share(self, events: list[tuple[Request, int, int]]) -> None:
+        """Give every generation its tokens of one step."""
+        steps: dict[int, list[Token]] = {}
+        for request, sample, token in events:
+            params, completion = request.params[sample], request.completions[sample]
+            over = token in params.stop_ids or len(completion.ids) >= params.max_tokens
+            finish = completion.finish if over else None
+            steps.setdefault(request.id, []).append(Token(sample, token, completion.logprobs[-1], finish))
+        self._post([(self._running[number], step) for number, step in steps.items() if number in self._running])
+        for request, _, _ in events:
+            if request.open == 0:
+                self._running.pop(request.id, None)
+
+    def _post(self, parcels: Sequence[tuple[Generation, list[Token] | Exception]]) -> None:
+        """Deliver in the event loops, with one call for each of them."""
+        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Generation, list[Token] | Exception]]] = {}
+        for generation, step in parcels:
+            by_loop.setdefault(generation.loop, []).append((generation, step))
+        for loop, mine in by_loop.items():
+            try:
+                loop.call_soon_threadsafe(_deliver, mine)
+            except RuntimeError:  # the loop is closed: nobody will read these any more
+                for generation, _ in mine:
+                    self.cancel(generation)
+
+    def _fail(self, generations: Sequence[Generation], why: EngineFailure) -> None:
+        self._post([(generation, why) for generation in generations])
+
+    def _recover(self, arrived: list[Generation]) -> None:
+        """Fail what the broken engine had and make a new one; the old one is let go first."""
+        failed = [*arrived, *(g for g in self._running.values() if g not in arrived)]
+        self._running.clear()
+        self._engine = None
+        self._fail(failed, EngineFailure("the engine failed while it worked on this request"))
+        try:
+            self._engine = self._make_engine()
+        except Exception:  # the border of the thread, as above
+            logger.exception("no new engine can be made; nothing will be answered any more")
+            with self._changed:
+                self._dead = True
+
+
+def _deliver(parcels: Sequence[tuple[Generation, list[Token] | Exception]]) -> None:
+    for generation, step in parcels:
+        generation.deliver(step)
