@@ -1,0 +1,158 @@
+"""HTTP as OpenAI clients expect it: the error object, the gate before everything, event streams, leaving clients."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+from collections.abc import AsyncGenerator, Coroutine, Mapping
+from contextlib import aclosing, suppress
+from typing import Any, TypeVar
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+T = TypeVar("T")
+
+OPEN_PATHS = frozenset({"/health"})
+"""Paths that need no key; everything else does, whatever is added later."""
+
+_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+
+
+class ApiError(Exception):
+    """An answer that is an error: status, message and the fields of the OpenAI error object."""
+
+    def __init__(self, status: int, message: str, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.param = param
+        self.code = code
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The OpenAI error object."""
+        kind = _TYPES.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
+        return {"error": {"message": str(self), "type": kind, "param": self.param, "code": self.code}}
+
+    def response(self, headers: Mapping[str, str] | None = None) -> Response:
+        """The error as an HTTP response."""
+        return json_response(self.body, self.status, headers)
+
+
+class ClientLeft(Exception):
+    """Nobody is there any more to read the answer."""
+
+
+def json_bytes(value: Any) -> bytes:
+    """Compact JSON in UTF-8; half a surrogate pair, which UTF-8 cannot hold, becomes a question mark."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """`value` as a JSON response."""
+    return Response(json_bytes(value), status, dict(headers or {}), "application/json")
+
+
+def event(value: Any) -> bytes:
+    """One server-sent event that holds `value` as JSON."""
+    return b"data: " + json_bytes(value) + b"\n\n"
+
+
+DONE = b"data: [DONE]\n\n"
+
+
+async def until_client_leaves(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`; when the client leaves first, `work` is cancelled and `ClientLeft` raised.
+
+    Works the same whether or not the server cancels responses itself; `receive` must have nothing left of the body.
+    """
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_gone(receive))
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientLeft
+        return task.result()
+    finally:
+        task.cancel()
+        gone.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class EventStream(Response):
+    """A stream of server-sent events; `events` is closed as soon as it ends or the client leaves."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, events: AsyncGenerator[bytes], headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(b"", 200, {"cache-control": "no-cache", "x-accel-buffering": "no", **(headers or {})})
+        del self.headers["content-length"]
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the headers at once, then each event as it comes."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        with suppress(ClientLeft):
+            await until_client_leaves(receive, self._pump(send))
+
+    async def _pump(self, send: Send) -> None:
+        async with aclosing(self._events) as events:
+            async for data in events:
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class Gate:
+    """Before every route: the API key, and the size of the body. Plain ASGI, so that leaving clients are seen."""
+
+    def __init__(self, app: ASGIApp, api_key: str | None, max_body: int) -> None:
+        self._app = app
+        self._key = hashlib.sha256(api_key.encode()).digest() if api_key else None
+        self._max_body = max_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse, or pass on with a bounded body."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        if scope["path"] not in OPEN_PATHS and not self._allows(headers.get(b"authorization", b"")):
+            wrong = ApiError(401, "a valid API key is needed: send it as Authorization: Bearer KEY", code="invalid_api_key")
+            await wrong.response({"www-authenticate": "Bearer"})(scope, receive, send)
+            return
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length[:20]) > self._max_body:
+            await self._too_large().response({"connection": "close"})(scope, receive, send)
+            return
+        await self._app(scope, self._bounded(receive), send)
+
+    def _allows(self, authorization: bytes) -> bool:
+        if self._key is None:
+            return True
+        scheme, _, key = authorization.partition(b" ")
+        given = hashlib.sha256(key.strip()).digest()
+        return hmac.compare_digest(given, self._key) and scheme.lower() == b"bearer"
+
+    def _too_large(self) -> ApiError:
+        return ApiError(413, f"the body is larger than {self._max_body} bytes")
+
+    def _bounded(self, receive: Receive) -> Receive:
+        size = 0
+
+        async def bounded() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > self._max_body:  # an HTTPException, because that passes through the reading of the body
+                raise HTTPException(413, str(self._too_large()))
+            return message
+
+        return bounded
