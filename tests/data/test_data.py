@@ -9,7 +9,7 @@ import pytest
 
 from telechat.core.errors import UserError
 from telechat.data.corpora import documents, kinds_of, stdlib_digest
-from telechat.data.mixture import describe, fill
+from telechat.data.mixture import BEGINS, WRITTEN, describe, fill
 from telechat.data.select import pass_rates, select, signature
 from telechat.tasks.registry import generate
 
@@ -50,8 +50,9 @@ def test_groups_name_the_recipes_kinds():
 
 def test_a_mixture_keeps_its_shares_in_every_stretch():
     mixture = {"stdlib.code": 3.0, "text.math": 1.0}
-    ids, written, rows = fill(mixture, 20_000, "train", 0, KINDS, lambda d: ([1] * len(d.text), [0] * len(d.text)))
-    assert written == [0] * len(ids)
+    ids, marks, rows = fill(mixture, 20_000, "train", 0, KINDS, lambda d: ([1] * len(d.text), [0] * len(d.text)))
+    assert [m & WRITTEN for m in marks] == [0] * len(ids)
+    assert sum(m == BEGINS for m in marks) == len(rows)
     assert len(ids) >= 20_000
     for part in (rows[: len(rows) // 2], rows):
         code = sum(r["tokens"] for r in part if r["source"] == "stdlib.code")

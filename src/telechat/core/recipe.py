@@ -95,6 +95,7 @@ class PretrainStage(_Learning):
     context: int = Field(256, ge=16)
     batch: int = Field(16, ge=1, description="sequences of `context` tokens in a step")
     mixture: dict[str, float] = Field(min_length=1, description="source name: share of the tokens")
+    across_documents: bool = Field(True, description="tokens attend to the documents before theirs in the same row")
     prompt_weight: float = Field(1.0, ge=0, le=1, description="weight of what the model only reads in conversations")
     candidates: int = Field(0, ge=0, description="checkpoints kept from the late part, at constant rate, for a merge stage")
     candidate_gap: float = Field(0.1, ge=0.1, le=0.5, description="distance between candidates as a share of the steps")

@@ -63,7 +63,8 @@ def _depth(code: str) -> int:
     return depth
 
 
-def _part(name: str) -> str:
+def _part(text: str) -> str:
+    """The part that owns a text, by the text alone: what stands twice in the library stands in one part."""
     return "heldout" if seed_of("document", name) % 20 == 0 else "train"
 
 
@@ -92,9 +93,8 @@ def stdlib_digest() -> str:
 def _functions(part: str) -> tuple[str, ...]:
     """Top-level functions and classes of the library, each a document that compiles by itself."""
     out = []
-    for name, text in stdlib_files():
-        if _part(name) == part:
-            out += [s for s in _definitions(text) if 80 <= len(s) <= 2500]
+    for _, text in stdlib_files():
+        out += [s for s in _definitions(text) if 80 <= len(s) <= 2500 and _part(s) == part]
     return tuple(out)
 
 
@@ -111,16 +111,14 @@ def _definitions(text: str) -> list[str]:
 @functools.cache
 def _docstrings(part: str) -> tuple[str, ...]:
     out = []
-    for name, text in stdlib_files():
-        if _part(name) != part:
-            continue
+    for _, text in stdlib_files():
         try:
             tree = ast.parse(text)
         except SyntaxError:
             continue
         nodes = [n for n in ast.walk(tree) if isinstance(n, (ast.Module, ast.FunctionDef, ast.ClassDef))]
         docs = [ast.get_docstring(n) for n in nodes]
-        out += [d for d in docs if d and 40 <= len(d) <= 1500]
+        out += [d for d in docs if d and 40 <= len(d) <= 1500 and _part(d) == part]
     return tuple(out)
 
 

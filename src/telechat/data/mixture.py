@@ -12,6 +12,8 @@ import numpy as np
 from telechat.core.files import atomic_open, read_json, write_json, write_jsonl
 from telechat.data.corpora import Document, documents
 
+WRITTEN, BEGINS = 1, 2  # bits of a token's mark
+
 # Document → token ids, and for each whether the model writes it (1) or only reads it (0)
 Encode = Callable[[Document], tuple[list[int], list[int]]]
 
@@ -19,8 +21,8 @@ Encode = Callable[[Document], tuple[list[int], list[int]]]
 def fill(
     mixture: dict[str, float], tokens: int, part: str, seed: int, kinds: tuple[str, ...], encode: Encode
 ) -> tuple[list[int], list[int], list[dict]]:
-    """At least `tokens` ids from the sources of `mixture` in proportion to their shares, whether each is written by
-    the model (1) or only read (0), and a row for each document.
+    """At least `tokens` ids from the sources of `mixture` in proportion to their shares, a mark for each (0 the model
+    only reads it, 1 it writes it, plus 2 where a document begins), and a row for each document.
 
     The next document always comes from the source that is furthest behind its share, so that every stretch of the
     stream is mixed alike.
@@ -29,7 +31,7 @@ def fill(
     streams = {name: documents(name, part, seed, kinds) for name in mixture}
     emitted = dict.fromkeys(mixture, 0)
     ids: list[int] = []
-    written: list[int] = []
+    marks: list[int] = []
     rows: list[dict] = []
     while len(ids) < tokens:
         name = max(mixture, key=lambda n: mixture[n] / whole * (len(ids) + 1) - emitted[n])
@@ -37,11 +39,11 @@ def fill(
         encoded, mask = encode(document)
         emitted[name] += len(encoded)
         ids += encoded
-        written += mask
+        marks += [mask[0] + BEGINS, *mask[1:]]
         rows.append(
             {"source": name, "tokens": len(encoded), "certified": document.certified, "difficulty": document.difficulty()}
         )
-    return ids, written, rows
+    return ids, marks, rows
 
 
 def stage_rows(
@@ -53,8 +55,8 @@ def stage_rows(
     kinds: tuple[str, ...],
     encode: Encode,
 ) -> tuple[np.ndarray, np.ndarray, dict]:
-    """(rows, context + 1) token ids of a stage, whether the model writes them, and facts about the data; made once,
-    then read from `folder`.
+    """(rows, context + 1) token ids of a stage, their marks (see `fill`), and facts about the data; made once, then
+    read from `folder`.
 
     Each row's last token is the next row's first, so that every token is predicted once.
     """
@@ -62,8 +64,8 @@ def stage_rows(
     if data.exists() and facts.exists():
         tables = np.load(data, allow_pickle=False)
         return tables[0], tables[1], read_json(facts)
-    ids, written, made = fill(mixture, rows * context + 1, "train", seed, kinds, encode)
-    array = np.asarray([ids[: rows * context + 1], written[: rows * context + 1]], dtype=np.uint32)
+    ids, marks, made = fill(mixture, rows * context + 1, "train", seed, kinds, encode)
+    array = np.asarray([ids[: rows * context + 1], marks[: rows * context + 1]], dtype=np.uint32)
     tables = np.stack([array[:, i * context : (i + 1) * context + 1] for i in range(rows)], axis=1)
     found = describe(made)
     shown = [_sample(name, seed, kinds) for name in mixture]

@@ -8,8 +8,10 @@ its predecessor's is refused unless the recipe says `allow_easier: true`.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import PreTrainedTokenizerFast
 
@@ -18,9 +20,9 @@ from telechat.core.errors import UserError
 from telechat.core.files import read_json
 from telechat.core.recipe import PretrainStage
 from telechat.data.corpora import Document
-from telechat.data.mixture import Encode, fill, stage_rows
+from telechat.data.mixture import BEGINS, WRITTEN, Encode, fill, stage_rows
 from telechat.models.presets import new_model
-from telechat.train.batches import Batch, rows_batch
+from telechat.train.batches import Batch, Sample, microbatches, rows_batch
 from telechat.train.examples import path_sample
 from telechat.train.losses import next_token
 from telechat.train.stage import StageContext, StageResult
@@ -37,17 +39,14 @@ def run(context: StageContext, config: PretrainStage) -> StageResult:
     first = not any(kind == "pretrain" for kind in context.stage_kinds.values())
     model = new_model(context.recipe.model, tokenizer, context.seed) if first else context.model()
     rows = config.steps * config.batch
-    table, written, facts = stage_rows(
+    table, marks, facts = stage_rows(
         context.folder / "data", config.mixture, rows, config.context, context.seed, context.kinds, encode
     )
     _gate(context, config, facts)
 
     def batches(step: int) -> tuple[list[Batch], float]:
-        rows = slice(step * config.batch, (step + 1) * config.batch)
-        ids = torch.from_numpy(table[rows].astype("int64"))
-        weights = torch.from_numpy(written[rows].astype("float32")).clamp_min(config.prompt_weight)
-        size = max(1, config.microbatch_tokens // ids.shape[1])
-        made = [rows_batch(i, w) for i, w in zip(ids.split(size), weights.split(size), strict=True)]
+        chosen = slice(step * config.batch, (step + 1) * config.batch)
+        made = step_batches(table[chosen], marks[chosen], config)
         return made, sum(float(b.weights.sum()) for b in made)
 
     kept = _candidates(config)
@@ -78,6 +77,20 @@ def run(context: StageContext, config: PretrainStage) -> StageResult:
         "quality": facts["quality"],
     }
     return StageResult({**metrics, "data": facts})
+
+
+def step_batches(table: np.ndarray, marks: np.ndarray, config: PretrainStage) -> list[Batch]:
+    """The micro-batches of rows of tokens: as they are, or cut where documents begin."""
+    ids = torch.from_numpy(table.astype("int64"))
+    weights = torch.from_numpy((marks & WRITTEN).astype("float32")).clamp_min(config.prompt_weight)
+    if config.across_documents:
+        size = max(1, config.microbatch_tokens // ids.shape[1])
+        return [rows_batch(i, w) for i, w in zip(ids.split(size), weights.split(size), strict=True)]
+    samples = []
+    for row, weight, mark in zip(ids.tolist(), weights.tolist(), marks, strict=True):
+        cuts = [0, *(i for i in np.flatnonzero(mark & BEGINS).tolist() if i), len(row)]
+        samples += [Sample((), tuple(row[a:b]), tuple(weight[a:b])) for a, b in pairwise(cuts) if b - a > 1]
+    return microbatches(samples, config.microbatch_tokens)
 
 
 def encoder(renderer: Renderer) -> Encode:
