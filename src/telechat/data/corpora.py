@@ -65,7 +65,7 @@ def _depth(code: str) -> int:
 
 def _part(text: str) -> str:
     """The part that owns a text, by the text alone: what stands twice in the library stands in one part."""
-    return "heldout" if seed_of("document", name) % 20 == 0 else "train"
+    return "heldout" if seed_of("document", text) % 20 == 0 else "train"
 
 
 @functools.cache

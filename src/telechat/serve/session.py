@@ -137,6 +137,23 @@ class ChatModel:
             self.last = answer.message
             self.finish = "stop" if answer.ended else request.completions[0].finish
 
+    def chat(
+        self,
+        messages: str | Sequence[Message | Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] = (),
+        params: SamplingParams | None = None,
+    ) -> Message:
+        """One whole answer, greedy unless `params` says otherwise.
+
+        `messages` is a question, or a conversation of `Message`s or OpenAI dictionaries. Raises `ValueError` on a
+        dictionary that is no message and `UserError` when the prompt does not fit.
+        """
+        given = [Message("user", messages)] if isinstance(messages, str) else messages
+        read = [m if isinstance(m, Message) else Message.from_dict(dict(m)) for m in given]
+        for _ in self.stream(read, tools, params or SamplingParams(256, 0.0)):
+            pass
+        return self.last
+
     def _stop_ids(self) -> frozenset[int]:
         """Ids that end a turn: `<_end>`, the words that would open another turn, what the checkpoint itself names."""
         found = {self.renderer.end_id, self.tokenizer.eos_token_id}
