@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.tiny_recipe import TINY
 
 ROOT = Path(__file__).parent.parent
