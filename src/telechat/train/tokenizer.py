@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -31,6 +33,7 @@ SPECIAL_TOKENS = (
 )
 SPLIT = Regex(r"[A-Z][a-z]+|[0-9]|\n|\t")
 MAX_PIECE = 48  # characters
+MIN_COUNT = 4  # a rarer character is spelled in bytes
 
 
 def _empty(model: models.BPE) -> Tokenizer:
@@ -47,16 +50,22 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, context: int) -> PreT
     """
     learner = _empty(models.BPE())
     pieces = vocab_size - len(SPECIAL_TOKENS) - 256
+    # A control word is never spelled in pieces, so no piece may be learned from one.
+    control = re.compile("|".join(re.escape(name) for name in SPECIAL_TOKENS))
+    texts = [part for text in texts for part in control.split(text) if part]
+    # The trainer's own limit on the alphabet breaks ties by a random hash; ours does not.
+    counts = Counter(chain.from_iterable(texts))
+    ranked = sorted(counts, key=lambda c: (-counts[c], c))
+    alphabet = [c for c in ranked[: max(64, pieces * 2 // 3)] if counts[c] >= MIN_COUNT]
+    common = re.compile(f"[{re.escape(''.join(alphabet))}]+")
     trainer = trainers.BpeTrainer(
         vocab_size=pieces,
-        limit_alphabet=max(64, pieces * 2 // 3),
+        initial_alphabet=sorted(alphabet),
         min_frequency=8,
         max_token_length=MAX_PIECE,
         show_progress=False,
     )
-    # A control word is never spelled in pieces, so no piece may be learned from one.
-    control = re.compile("|".join(re.escape(name) for name in SPECIAL_TOKENS))
-    learner.train_from_iterator((part for text in texts for part in control.split(text) if part), trainer)
+    learner.train_from_iterator((part for text in texts for part in common.findall(text)), trainer)
     learned = json_model(learner)
     names = [*SPECIAL_TOKENS, *(f"<0x{byte:02X}>" for byte in range(256))]
     names += [piece for piece, _ in sorted(learned["vocab"].items(), key=lambda item: item[1])]
