@@ -74,9 +74,15 @@ class _SwiGlu(torch.autograd.Function):
         return out
 
 
-def _fused(*layers: nn.Linear) -> tuple[torch.Tensor, torch.Tensor | None]:
-    weight = torch.cat([layer.weight for layer in layers])
-    return weight, None if layers[0].bias is None else torch.cat([layer.bias for layer in layers])
+FUSE_BELOW = 384  # hidden size under which one product of stacked weights beats several of single ones
+
+
+def _linear(x: torch.Tensor, *layers: nn.Linear) -> torch.Tensor:
+    """The outputs of several layers on one input, side by side."""
+    if x.shape[-1] >= FUSE_BELOW:
+        return torch.cat([layer(x) for layer in layers], -1)
+    bias = None if layers[0].bias is None else torch.cat([layer.bias for layer in layers])
+    return F.linear(x, torch.cat([layer.weight for layer in layers]), bias)
 
 
 def _packed(decoder: Any, batch: Batch) -> torch.Tensor:
@@ -88,11 +94,11 @@ def _packed(decoder: Any, batch: Batch) -> torch.Tensor:
         attention, mlp = layer.self_attn, layer.mlp
         eps = layer.input_layernorm.variance_epsilon
         normed = _Norm.apply(x, layer.input_layernorm.weight, eps)
-        qkv = F.linear(normed, *_fused(attention.q_proj, attention.k_proj, attention.v_proj))
+        qkv = _linear(normed, attention.q_proj, attention.k_proj, attention.v_proj)
         mixed = _attend(qkv, cos, sin, batch, attention)
         x = x + attention.o_proj(mixed)
         normed = _Norm.apply(x, layer.post_attention_layernorm.weight, eps)
-        x = x + mlp.down_proj(_SwiGlu.apply(F.linear(normed, *_fused(mlp.gate_proj, mlp.up_proj))))
+        x = x + mlp.down_proj(_SwiGlu.apply(_linear(normed, mlp.gate_proj, mlp.up_proj)))
     return _Norm.apply(x, decoder.norm.weight, decoder.norm.variance_epsilon)
 
 

@@ -91,7 +91,10 @@ class Metrics:
 
 
 class Trainer:
-    """Runs `steps` steps of `loss` over `source`; picks up at the last saved step when `folder` holds a state."""
+    """Runs `steps` steps of `loss` over `source`; picks up at the last saved step when `folder` holds a state.
+
+    The state is saved after every `save_every` steps and at the end; None never saves.
+    """
 
     def __init__(
         self,
@@ -104,7 +107,7 @@ class Trainer:
         *,
         name: str,
         progress: Progress,
-        save_every: int = 50,
+        save_every: int | None = 50,
         after_step: Callable[[int, nn.Module], None] | None = None,
     ) -> None:
         self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
@@ -140,7 +143,7 @@ class Trainer:
                 self.progress.update(self.name, step, self.steps, **shown, **{"tok/s": f"{row['tokens_per_second']:,.0f}"})
                 if self.after_step is not None:
                     self.after_step(step, self.model)
-                if step % self.save_every == 0 or step == self.steps:
+                if self.save_every and (step % self.save_every == 0 or step == self.steps):
                     self._save(step)
         finally:
             metrics.close()
