@@ -16,9 +16,8 @@ class _Strict(BaseModel):
 
 
 class ModelConfig(_Strict):
-    """The architecture of a model trained from nothing: a TeleChat3 of any size, or a checkpoint to start from."""
+    """The architecture of a model trained from nothing: a TeleChat3 of any size."""
 
-    base: str | None = Field(None, description="a checkpoint folder or hub name to start from instead of nothing")
     hidden_size: int = Field(160, ge=16, le=65536)
     layers: int = Field(4, ge=1, le=512)
     heads: int = Field(4, ge=1, le=1024)
