@@ -122,3 +122,58 @@ def test_a_completion_is_cut_where_the_context_ends(model):
     completion = Engine(model).generate([prompt], [[SamplingParams(100, 0.0)]])[0][0]
     assert len(completion.ids) == 6
     assert completion.finish == "length"
+
+
+def test_what_a_slot_holds_of_a_prompt_is_not_computed_again(model):
+    engine = Engine(model, slots=4)
+    first = prompts(1, seed=5)[0] + list(range(100, 140))
+    turn = engine.generate([first], [[SamplingParams(6, 0.0)]])[0][0]
+    longer = [*first, *turn.ids, 7, 8, 9]
+    again = engine.generate([longer], [[SamplingParams(6, 0.0)]])[0][0]
+    assert engine.reused_tokens == len(first) + 5  # all but the last sampled token, which was never fed
+    assert again.ids == Engine(model).generate([longer], [[SamplingParams(6, 0.0)]])[0][0].ids
+
+
+def test_conversations_that_grow_side_by_side_stay_exact(model):
+    draw = random.Random(2)
+    system = [draw.randrange(30, 600) for _ in range(20)]
+    engine = Engine(model, slots=5)
+    talks = [system + [draw.randrange(30, 600) for _ in range(draw.randint(1, 12))] for _ in range(9)]
+    for turn in range(4):
+        params = [[SamplingParams(draw.randint(1, 9), 1.0, seed=i + 10 * turn)] for i in range(len(talks))]
+        done = engine.generate(talks, params)
+        for talk, asked, (completion,) in zip(talks, params, done, strict=True):
+            expected = reference_logprobs(model, talk, completion.ids)
+            chosen = expected.gather(-1, torch.tensor(completion.ids)[:, None])[:, 0]
+            torch.testing.assert_close(torch.tensor(completion.logprobs), chosen, atol=1e-4, rtol=0)
+            assert completion.ids == Engine(model).generate([talk], [asked])[0][0].ids
+        talks = [[*t, *c.ids, draw.randrange(30, 600)] for t, (c,) in zip(talks, done, strict=True)]
+    assert engine.reused_tokens > 9 * 20
+
+
+def test_groups_and_single_rows_share_prefixes_and_stay_exact(model):
+    draw = random.Random(4)
+    system = [draw.randrange(30, 600) for _ in range(25)]
+    engine = Engine(model, slots=8)
+    for round_ in range(5):
+        asked = [system[: draw.randint(9, 25)] + [draw.randrange(30, 600) for _ in range(draw.randint(1, 60))] for _ in range(6)]
+        params = [[SamplingParams(draw.randint(1, 12), 1.0, seed=j) for j in range(draw.randint(1, 4))] for _ in asked]
+        for prompt, group in zip(asked, engine.generate(asked, params), strict=True):
+            for completion in group:
+                expected = reference_logprobs(model, prompt, completion.ids)
+                chosen = expected.gather(-1, torch.tensor(completion.ids)[:, None])[:, 0]
+                torch.testing.assert_close(torch.tensor(completion.logprobs), chosen, atol=1e-4, rtol=0)
+        assert round_ == 0 or engine.reused_tokens > 0
+
+
+def test_the_slot_used_longest_ago_is_overwritten_first(model):
+    engine = Engine(model, slots=3)
+    talks = prompts(3, seed=8)
+    talks = [t + list(range(200, 220)) for t in talks]
+    for talk in talks:
+        engine.generate([talk], [[SamplingParams(2, 0.0)]])
+    engine.generate([talks[0] + [5]], [[SamplingParams(2, 0.0)]])
+    engine.generate([list(range(300, 340))], [[SamplingParams(2, 0.0)]])  # takes the place of talks[1]
+    assert engine.held.match(talks[0] + [6]).length == len(talks[0])
+    assert engine.held.match(talks[2] + [6]).length == len(talks[2])
+    assert engine.held.match(talks[1] + [6]) is None

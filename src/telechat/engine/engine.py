@@ -1,8 +1,9 @@
 """Who runs when: continuous batching over fixed KV slots.
 
-Requests wait in a queue; a prompt is computed once and its keys and values are copied to all of its samples.
-Finished rows stay in the batch, ignored, until enough of them have gathered; then all holes are filled at once
-from the end (closing them one by one halves the speed, see `docs/log.md`).
+Requests wait in a queue; a prompt is computed once and its keys and values are copied to all of its samples, and what
+a slot already holds of its beginning is not computed at all (`slots.py`). Finished rows stay in the batch, ignored,
+until enough of them have gathered; then all holes are filled at once from the end (closing them one by one halves the
+speed, see `docs/log.md`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from telechat.core.errors import UserError
 from telechat.engine.params import Completion, Request, SamplingParams
 from telechat.engine.runner import Runner
 from telechat.engine.sampler import RowParams, sample
+from telechat.engine.slots import Prefix, Slots
 
 PREFILL_TOKENS = 4096  # padded tokens in one prefill batch: enough for matrix speed, little enough to keep decoding fair
 COMPACT_SHARE = 0.3  # close holes when this share of the batch has finished
@@ -46,18 +48,21 @@ class Engine:
     def __init__(self, model: Any, slots: int = 64, max_len: int | None = None) -> None:
         self.runner = Runner(model)
         self.slots = slots
+        self.held = Slots()
         self.max_len = min(max_len or self.runner.max_positions, self.runner.max_positions)
         self.waiting: deque[Request] = deque()
         self.rows: list[_Row] = []
         self._ids = itertools.count()
         self._params: RowParams | None = None
         self.generated_tokens = 0
+        self.reused_tokens = 0  # of prompts, found in a slot
 
     def refresh(self) -> None:
         """Take the model's present weights; only between requests, since cached keys belong to the old ones."""
         if self.rows:
             raise RuntimeError("the engine is still generating")
         self.runner.refresh()
+        self.held.clear()
 
     def add(self, prompt: Sequence[int], params: Sequence[SamplingParams]) -> Request:
         """Queue one prompt with one completion for each of `params`; raises `UserError` when it cannot fit."""
@@ -138,55 +143,81 @@ class Engine:
         row.request.open -= 1
 
     def _compact(self) -> None:
-        """Fill every hole with a live row from the end, in one copy."""
+        """Close every hole with a live row from the end, in one exchange; what has finished lies behind the rows then."""
+        self._hold()
         live = sum(not row.done for row in self.rows)
         holes = [i for i in range(live) if self.rows[i].done]
         tail = [i for i in range(live, len(self.rows)) if not self.rows[i].done]
-        length = max((self.rows[i].length for i in tail), default=0)
-        self.runner.move(tail, holes, length)
+        length = max((self.rows[i].length for i in (*tail, *holes)), default=0)
+        self.runner.move([*tail, *holes], [*holes, *tail], length)
+        self.held.moved([*tail, *holes], [*holes, *tail])
         for source, target in zip(tail, holes, strict=True):
             self.rows[target] = self.rows[source]
         del self.rows[live:]
         self._params = None
 
+    def _hold(self) -> None:
+        """Note what the slots of finished rows hold."""
+        for slot, row in enumerate(self.rows):
+            if row.done:
+                self.held.put(slot, (*row.request.prompt, *row.completion.ids)[: row.length])
+
     def _admit(self) -> list[tuple[Request, int, int]]:
-        """Prefill waiting prompts into free slots: batches of similar length, one row a prompt."""
+        """Prefill waiting prompts into free slots, in batches of as many tokens as `PREFILL_TOKENS`; one row a prompt."""
         events: list[tuple[Request, int, int]] = []
         if any(row.done for row in self.rows):
             self._compact()
         while self.waiting:
             batch: list[Request] = []
-            free = self.slots - len(self.rows)
+            prefixes: list[Prefix | None] = []
+            free, longest = self.slots - len(self.rows), 0
             while self.waiting and len(self.waiting[0].params) <= free:
-                longest = max(len(r.prompt) for r in [*batch, self.waiting[0]])
+                request = self.waiting[0]
+                prefix = self.held.match(request.prompt)
+                longest = max(longest, len(request.prompt) - (prefix.length if prefix else 0))
                 if batch and longest * (len(batch) + 1) > PREFILL_TOKENS:
                     break
-                free -= len(self.waiting[0].params)
+                free -= len(request.params)
                 batch.append(self.waiting.popleft())
+                prefixes.append(prefix)
             if not batch:
                 break
-            events += self._prefill(batch)
+            events += self._prefill(batch, prefixes)
         return events
 
-    def _prefill(self, batch: list[Request]) -> list[tuple[Request, int, int]]:
+    def _prefill(self, batch: list[Request], prefixes: list[Prefix | None]) -> list[tuple[Request, int, int]]:
         first, device = len(self.rows), self.runner.device
-        longest = max(len(r.prompt) for r in batch)
         need = max(len(r.prompt) + max(p.max_tokens for p in r.params) for r in batch)
-        self.runner.allocate(self.slots, need, keep=first)
-        ids = torch.zeros((len(batch), longest), dtype=torch.long)
-        for i, request in enumerate(batch):
-            ids[i, : len(request.prompt)] = torch.tensor(request.prompt)
-        last = torch.tensor([len(r.prompt) - 1 for r in batch], device=device)
-        logits = self.runner.forward(ids.to(device), slice(first, first + len(batch)), None, longest, last)
-        # Each prompt sits in one slot; spread it over the slots of its samples, from the end so that none is lost.
+        if self.runner.allocate(self.slots, need):
+            self.held.resize(self.runner.rows, self.runner.max_len)
+        logits = self._compute(batch, prefixes, first)
+        # Each prompt sits in one slot, in the order of the batch; spread it over the slots of its samples.
         source = [first + i for i, r in enumerate(batch) for _ in r.params]
-        target = list(range(first, first + len(source)))
-        spread = [(s, t) for s, t in zip(source, target, strict=True) if s != t]
-        self.runner.move([s for s, _ in spread], [t for _, t in spread], longest)
+        spread = [(s, t) for t, s in enumerate(source, first) if s != t]
+        self.runner.move([s for s, _ in spread], [t for _, t in spread], max(len(r.prompt) for r in batch))
         new = [_Row(r, j, p, len(r.prompt), 0) for r in batch for j, p in enumerate(r.params)]
+        for slot, row in enumerate(new, first):
+            self.held.put(slot, row.request.prompt)
         self.rows += new
         self._params = None
-        return self._sample(new, logits[torch.tensor([s - first for s in source], device=device)], self._row_params(new))
+        return self._sample(new, logits[torch.tensor(source, device=device) - first], self._row_params(new))
+
+    def _compute(self, batch: list[Request], prefixes: list[Prefix | None], first: int) -> torch.Tensor:
+        """Lay the prefixes of `batch` into the slots from `first` on, compute the rest of each prompt, and return the
+        logits after its last token: (prompts, vocabulary)."""
+        source, target = self.held.place(first, sum(len(r.params) for r in batch), prefixes)
+        self.runner.move(source, target, int(self.held.held[target].max(initial=0)))
+        known = [prefix.length if prefix else 0 for prefix in prefixes]
+        self.reused_tokens += sum(known)
+        rest = [r.prompt[n:] for r, n in zip(batch, known, strict=True)]
+        ids = torch.zeros((len(batch), max(map(len, rest))), dtype=torch.long)
+        for i, tokens in enumerate(rest):
+            ids[i, : len(tokens)] = torch.tensor(tokens)
+        device = self.runner.device
+        start = torch.tensor(known, device=device) if any(known) else None
+        last = torch.tensor([len(tokens) - 1 for tokens in rest], device=device)
+        end = min(max(known) + ids.shape[1], self.runner.max_len)
+        return self.runner.forward(ids.to(device), slice(first, first + len(batch)), start, end, last)
 
     def _row_params(self, rows: list[_Row]) -> RowParams:
         params = [row.params for row in rows]
@@ -231,6 +262,7 @@ class Engine:
                 self._finish(row, "length")
         self.generated_tokens += len(events)
         if all(row.done for row in self.rows):
+            self._hold()
             self.rows.clear()
             self._params = None
         return events

@@ -64,17 +64,17 @@ class Runner:
         self.norm = model.norm.weight.detach()
         self.head = self.model.lm_head.weight.detach()
 
-    def allocate(self, rows: int, max_len: int, keep: int = 0) -> None:
-        """Make room for `rows` sequences of at most `max_len` tokens; the first `keep` slots keep their content."""
+    def allocate(self, rows: int, max_len: int) -> bool:
+        """Make room for `rows` sequences of at most `max_len` tokens, keeping every slot's content; False if there is."""
         if rows <= self.rows and max_len <= self.max_len:
-            return
+            return False
         rows, max_len = max(rows, self.rows), max(-(-max_len // 64) * 64, self.max_len)
         for name in ("k", "v"):
             old: torch.Tensor = getattr(self, name)
             shape = (len(self.layers), rows, self.kv_heads, max_len, self.head_dim)
             new = torch.zeros(shape, dtype=self.dtype, device=self.device)
-            if keep:
-                new[:, :keep, :, : self.max_len] = old[:, :keep]
+            if self.rows:
+                new[:, : self.rows, :, : self.max_len] = old
             setattr(self, name, new)
         self.rows, self.max_len = rows, max_len
         positions = torch.arange(self.max_len, device=self.device)[None]
@@ -82,9 +82,10 @@ class Runner:
         half = self.head_dim // 2
         # rotate_half(x)·sin as roll(x)·signed sin: the first half of the sine changes sign.
         self.cos, self.sin = cos[0], torch.cat([-sin[0, :, :half], sin[0, :, half:]], -1)
+        return True
 
     def move(self, source: list[int], target: list[int], length: int) -> None:
-        """Copy the first `length` positions of slots `source` into slots `target`."""
+        """Copy the first `length` positions of slots `source` into slots `target`, all read before any is written."""
         if not source:
             return
         src, dst = torch.tensor(source, device=self.device), torch.tensor(target, device=self.device)
@@ -114,6 +115,7 @@ class Runner:
         x = F.embedding(ids, self.embedding)  # (rows, time, hidden)
         steps = torch.arange(time, device=self.device)
         where = steps[None] if start is None else start[:, None] + steps[None]  # (rows or 1, time)
+        where = where.clamp_max(self.max_len - 1)  # padding may reach past the end; no prompt's own token lies there
         cos, sin = self.cos[where][:, :, None], self.sin[where][:, :, None]  # (rows or 1, time, 1, dim)
         mask = index = None
         if start is not None:

@@ -51,26 +51,3 @@ def column_mul(a: int, b: int) -> str:
 def carries(worked: str) -> int:
     """How many columns of a worked path carry or borrow."""
     return sum(step.rpartition("=")[2][0] != "0" for step in worked.split())
-
-
-def split_add(a: int, b: int) -> str:
-    """`345+678` → `300+600=900 40+70=110 5+8=13 900+110=1010 1010+13=1023`: by place value."""
-    width = max(len(str(a)), len(str(b)))
-    parts = [(x * 10**p, y * 10**p) for p, (x, y) in enumerate(zip(_digits(a, width), _digits(b, width), strict=True))][::-1]
-    steps = [f"{x}+{y}={x + y}" for x, y in parts]
-    total = sum(parts[0])
-    for x, y in parts[1:]:
-        steps.append(f"{total}+{x + y}={total + x + y}")
-        total += x + y
-    return " ".join(steps)
-
-
-def split_mul(a: int, b: int) -> str:
-    """`47*6` → `40*6=240 7*6=42 240+42=282`: by place value."""
-    parts = [x * 10**p for p, x in enumerate(_digits(a, len(str(a))))][::-1]
-    steps = [f"{part}*{b}={part * b}" for part in parts]
-    total = parts[0] * b
-    for part in parts[1:]:
-        steps.append(f"{total}+{part * b}={total + part * b}")
-        total += part * b
-    return " ".join(steps)

@@ -105,62 +105,106 @@ def rows_batch(rows: torch.Tensor, weights: torch.Tensor | None = None) -> Batch
 
 GROUP_ROWS = 12  # attention groups hold at least this many rows: fewer would cost more in calls than in padding
 PADDING = 1.3  # padded ÷ real keys that a group may have before it is closed
+SHARED = 8  # tokens that a common beginning must have to be computed once; shorter ones cost more in rows than they save
 
 
 @dataclass
 class _Row:
-    """Tokens that attend causally: a prompt alone (no `before`), or a completion after its prompt."""
+    """Tokens that lie together and attend causally, after the tokens `before` them in other rows (flat indices)."""
 
     start: int
     length: int
-    before: tuple[int, int] = (0, 0)  # start and length of the prompt that it continues
+    before: list[int]
 
     @property
     def keys(self) -> int:
-        return self.before[1] + self.length
+        return len(self.before) + self.length
+
+
+def _common(a: Sequence[int], b: Sequence[int], at: int) -> int:
+    """The length of the common beginning of `a` and `b`, known to be at least `at`."""
+    end = min(len(a), len(b))
+    if a[at:end] == b[at:end]:
+        return end
+    while a[at] == b[at]:
+        at += 1
+    return at
+
+
+class _Tree:
+    """Token sequences laid flat as a tree: a beginning that several of them share is stored, and computed, once.
+
+    The paths of a problem share its prompt, prompts share the system block and the tools that it offers.
+    """
+
+    def __init__(self, sequences: Sequence[tuple[int, ...]]) -> None:
+        self.sequences = sequences
+        self.ids: list[int] = []
+        self.positions: list[int] = []
+        self.rows: list[_Row] = []
+        self.where: list[list[int]] = [[] for _ in sequences]  # flat index of every token of every sequence
+        self._split(sorted(range(len(sequences)), key=lambda i: (sequences[i], i)), [])
+
+    def _split(self, members: list[int], before: list[int]) -> None:
+        """Lay out `members`, neighbours in sorted order that agree on the tokens already at `before`."""
+        at = len(before)
+        runs: list[list[int]] = []
+        shared = 0  # tokens that all members of the last run have in common
+        for i in members:
+            if runs:
+                common = _common(self.sequences[runs[-1][-1]], self.sequences[i], at)
+                if common >= at + SHARED:
+                    runs[-1].append(i)
+                    shared = min(shared, common)
+                    continue
+                self._emit(runs[-1], before, shared)
+            runs.append([i])
+            shared = len(self.sequences[i])
+        if runs:
+            self._emit(runs[-1], before, shared)
+
+    def _emit(self, run: list[int], before: list[int], end: int) -> None:
+        """A row with the tokens up to `end` that the members of `run` share, then what follows in each of them."""
+        start, at = len(self.ids), len(before)
+        self.ids += self.sequences[run[0]][at:end]
+        self.positions += range(at, end)
+        path = [*before, *range(start, len(self.ids))]
+        if end > at:
+            self.rows.append(_Row(start, end - at, before))
+        rest = [i for i in run if len(self.sequences[i]) > end]
+        for i in run:
+            if len(self.sequences[i]) == end:
+                self.where[i] = path
+        if rest:
+            self._split(rest, path)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """One batch from `samples`; equal prompts are stored once."""
-    ids: list[int] = []
-    positions: list[int] = []
-    prompts: dict[tuple[int, ...], int] = {}
-    rows: list[_Row] = []
+    """One batch from `samples`; what several of them begin with is stored once."""
+    tree = _Tree([sample.prompt + sample.completion for sample in samples])
     source: list[int] = []
     targets: list[int] = []
     weights: list[float] = []
     old: list[float] = []
-    last: list[int] = []
-    for sample in samples:
+    for sample, where in zip(samples, tree.where, strict=True):
         size = len(sample.prompt)
-        if size and sample.prompt not in prompts:
-            prompts[sample.prompt] = len(ids)
-            rows.append(_Row(len(ids), size))
-            ids += sample.prompt
-            positions += range(size)
-        prompt = prompts.get(sample.prompt, 0)
-        start = len(ids)
-        rows.append(_Row(start, len(sample.completion), (prompt, size)))
-        ids += sample.completion
-        positions += range(size, sample.length)
-        last.append(len(ids) - 1)
         for i, weight in enumerate(sample.weights):
             if weight and (i or size):
-                source.append(start + i - 1 if i else prompt + size - 1)
+                source.append(where[size + i - 1])
                 targets.append(sample.completion[i])
                 weights.append(weight)
                 if sample.old_logprobs:
                     old.append(sample.old_logprobs[i])
-    groups, back = _attention(rows, len(ids))
+    groups, back = _attention(tree.rows, len(tree.ids))
     return Batch(
-        torch.tensor(ids),
-        torch.tensor(positions),
+        torch.tensor(tree.ids),
+        torch.tensor(tree.positions),
         groups,
         back,
         torch.tensor(source, dtype=torch.long),
         torch.tensor(targets, dtype=torch.long),
         torch.tensor(weights),
-        torch.tensor(last),
+        torch.tensor([where[-1] for where in tree.where]),
         torch.tensor(old) if old else None,
     )
 
@@ -189,17 +233,17 @@ def _attention(rows: Sequence[_Row], tokens: int) -> tuple[list[Attention], torc
 
 
 def _close(rows: Sequence[_Row], groups: list[Attention], back: torch.Tensor, offset: int) -> int:
-    """Turn rows into an `Attention`; prompts and completions are padded on the right, each in its own stretch."""
+    """Turn rows into an `Attention`; what is before them and they themselves are padded on the right, each in its own
+    stretch."""
     longest = max(r.length for r in rows)
-    before = max(r.before[1] for r in rows)
+    before = max(len(r.before) for r in rows)
     start, length = torch.tensor([[r.start] for r in rows]), torch.tensor([[r.length] for r in rows])
-    prompt, prompt_length = torch.tensor([[r.before[0]] for r in rows]), torch.tensor([[r.before[1]] for r in rows])
     own = torch.arange(longest)[None]
     read = torch.arange(before)[None]
     queries = torch.where(own < length, start + own, start)  # (rows, q)
-    prefix = torch.where(read < prompt_length, prompt + read, start)  # (rows, before)
+    prefix = torch.tensor([r.before + [r.start] * (before - len(r.before)) for r in rows], dtype=torch.long)  # (rows, before)
     causal = own[..., None] >= own[:, None]  # (1, q, q)
-    seen = (read < prompt_length)[:, None].expand(-1, longest, -1)  # (rows, q, before)
+    seen = (read < torch.tensor([[len(r.before)] for r in rows]))[:, None].expand(-1, longest, -1)  # (rows, q, before)
     mask = torch.cat([seen, causal.expand(len(rows), -1, -1)], -1)[:, None]
     groups.append(Attention(queries, torch.cat([prefix, queries], 1), mask))
     real = own < length

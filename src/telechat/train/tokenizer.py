@@ -1,8 +1,9 @@
 """The tokenizer stage: byte-fallback BPE with the family's special tokens.
 
 As in the family's own tokenizer, every digit is a token, newlines and tabs stand alone, and no rule stops a merge at
-a space, so that a phrase which returns again and again becomes one token. Capitalised words stand alone as well:
-names then have the same tokens wherever they occur, which is what a small model needs to copy them.
+a space, so that a phrase which returns again and again becomes one token. Merges are learned in two passes, words
+first and then phrases of whole words (SuperBPE, arXiv 2503.13423): a word then has the same tokens wherever it
+stands, behind a space or behind a tag, which is what a small model needs to copy it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -31,16 +32,42 @@ SPECIAL_TOKENS = (
     *("</think>", "<think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"),
     *(f"<_control{i}>" for i in range(1, 10)),
 )
-SPLIT = Regex(r"[A-Z][a-z]+|[0-9]|\n|\t")
-MAX_PIECE = 48  # characters
+WORDS = Regex(r"[A-Za-z]+|[0-9]|\n|\t| |[\u4e00-\u9fff]")  # the first pass merges inside of these and between them
+SPLIT = Regex(r"[0-9]|\n|\t")  # what no merge ever crosses
+PHRASES = 0.2  # share of the learned pieces that the second pass may add
+MAX_WORD, MAX_PHRASE = 24, 24  # characters of a piece of the first pass, pieces of the first in one of the second
+PLANE = 0xF0000  # private code points that stand for pieces in the second pass
 MIN_COUNT = 4  # a rarer character is spelled in bytes
 
 
-def _empty(model: models.BPE) -> Tokenizer:
+def _empty(model: models.BPE, split: Regex) -> Tokenizer:
     tokenizer = Tokenizer(model)
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(SPLIT, behavior="isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(split, behavior="isolated")
     tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
     return tokenizer
+
+
+def _learn(learner: Tokenizer, texts: Iterable[str], size: int, alphabet: Sequence[str], longest: int) -> Tokenizer:
+    """Learn merges from `texts` until there are `size` pieces."""
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, initial_alphabet=list(alphabet), min_frequency=8, max_token_length=longest, show_progress=False
+    )
+    learner.train_from_iterator(texts, trainer)
+    return learner
+
+
+def _phrases(words: Tokenizer, texts: Sequence[str], count: int) -> list[tuple[str, str]]:
+    """The second pass: `count` merges of pieces of the first, learned with one private character for each of them."""
+    pieces = {number: piece for piece, number in words.get_vocab().items()}
+    parts = [part for text in texts for part in re.split(r"[0-9\n\t]", text) if part]
+    spelled = ["".join(chr(PLANE + number) for number in encoding.ids) for encoding in words.encode_batch(parts)]
+    learner = Tokenizer(models.BPE())
+    learned = json_model(_learn(learner, spelled, len(pieces) + count, [chr(PLANE + n) for n in pieces], MAX_PHRASE))
+
+    def text(piece: str) -> str:
+        return "".join(pieces[ord(character) - PLANE] for character in piece)
+
+    return [(text(left), text(right)) for left, right in learned["merges"]]
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, context: int) -> PreTrainedTokenizerFast:
@@ -48,7 +75,6 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, context: int) -> PreT
 
     Characters that are too rare for a piece of their own are spelled in bytes (`<0xNN>`).
     """
-    learner = _empty(models.BPE())
     pieces = vocab_size - len(SPECIAL_TOKENS) - 256
     # A control word is never spelled in pieces, so no piece may be learned from one.
     control = re.compile("|".join(re.escape(name) for name in SPECIAL_TOKENS))
@@ -58,21 +84,18 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, context: int) -> PreT
     ranked = sorted(counts, key=lambda c: (-counts[c], c))
     alphabet = [c for c in ranked[: max(64, pieces * 2 // 3)] if counts[c] >= MIN_COUNT]
     common = re.compile(f"[{re.escape(''.join(alphabet))}]+")
-    trainer = trainers.BpeTrainer(
-        vocab_size=pieces,
-        initial_alphabet=sorted(alphabet),
-        min_frequency=8,
-        max_token_length=MAX_PIECE,
-        show_progress=False,
-    )
-    learner.train_from_iterator((part for text in texts for part in common.findall(text)), trainer)
-    learned = json_model(learner)
+    parts = [part for text in texts for part in common.findall(text)]
+    phrases = int(PHRASES * pieces)
+    words = _learn(_empty(models.BPE(), WORDS), parts, pieces - phrases, sorted(alphabet), MAX_WORD)
+    learned = json_model(words)
+    merges = [tuple(pair) for pair in learned["merges"]]
+    merges += _phrases(words, parts, phrases)
     names = [*SPECIAL_TOKENS, *(f"<0x{byte:02X}>" for byte in range(256))]
     names += [piece for piece, _ in sorted(learned["vocab"].items(), key=lambda item: item[1])]
+    names = list(dict.fromkeys([*names, *(left + right for left, right in merges)]))
     vocabulary = {name: i for i, name in enumerate(names)}
-    merges = [tuple(pair) for pair in learned["merges"]]
     model = models.BPE(vocab=vocabulary, merges=merges, unk_token="<_unk>", byte_fallback=True, fuse_unk=True)
-    tokenizer = _empty(model)
+    tokenizer = _empty(model, SPLIT)
     tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in SPECIAL_TOKENS])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,

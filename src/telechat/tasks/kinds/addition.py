@@ -20,7 +20,7 @@ def number(rng: random.Random) -> int:
 
 
 class Addition(Kind):
-    """Worked by columns, answered directly, or split by place value."""
+    """Worked by columns, or answered directly."""
 
     name = "addition"
     group = "math"
@@ -32,7 +32,7 @@ class Addition(Kind):
             a = rng.randint(1000, 1999)
         text = rng.choice(TRANSFER if transfer else WORDINGS).format(a=a, b=b)
         worked = steps.column_add(a, b)
-        paths = [answer(str(a + b), worked), answer(str(a + b)), answer(str(a + b), steps.split_add(a, b))]
+        paths = [answer(str(a + b), worked), answer(str(a + b))]
         difficulty = (len(worked.split()) + steps.carries(worked)) / 8
         return Draft(ask(text), paths, {"answer": a + b}, difficulty=difficulty)
 

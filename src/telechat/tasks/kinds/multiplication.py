@@ -21,7 +21,7 @@ TRANSFER = ("How much is {a} * {b}?", "Find the product of {a} and {b}.", "{a}ä¹
 
 
 class Multiplication(Kind):
-    """Worked by columns, answered directly, or split by place value."""
+    """Worked by columns, or answered directly."""
 
     name = "multiplication"
     group = "math"
@@ -33,7 +33,7 @@ class Multiplication(Kind):
             a = rng.randint(100, 399)
         text = rng.choice(TRANSFER if transfer else WORDINGS).format(a=a, b=b)
         worked = steps.column_mul(a, b)
-        paths = [answer(str(a * b), worked), answer(str(a * b)), answer(str(a * b), steps.split_mul(a, b))]
+        paths = [answer(str(a * b), worked), answer(str(a * b))]
         difficulty = (len(worked.split()) + steps.carries(worked)) / 8
         return Draft(ask(text), paths, {"answer": a * b}, difficulty=difficulty)
 

@@ -1,0 +1,96 @@
+"""Which tokens each KV slot holds, and who gets which slot: finished sequences stay as prefixes for later prompts.
+
+Live rows occupy the first slots, because a step runs on a contiguous range of them; everything behind is *stale*:
+finished sequences whose keys and values can still serve. A new prompt starts from the slot with the longest common
+beginning (token by token, so there is no hash to collide): another turn of a conversation takes its slot over, prompts
+that share a system block or tools copy them. What was used longest ago is overwritten first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+SHORTEST = 8  # tokens that a common beginning must have to be worth a copy
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """The first `length` tokens of a prompt lie in `slot`; `whole` when the slot holds nothing else."""
+
+    slot: int
+    length: int
+    whole: bool
+
+
+class Slots:
+    """The tokens whose keys and values each slot holds, and when each slot was last used."""
+
+    def __init__(self) -> None:
+        self.ids = np.full((0, 0), -1, dtype=np.int64)  # (slots, positions); -1 where nothing is held
+        self.held = np.zeros(0, dtype=np.int64)
+        self.used = np.zeros(0, dtype=np.int64)
+        self._clock = 0
+
+    def resize(self, slots: int, positions: int) -> None:
+        """Make room; what is held stays."""
+        ids = np.full((slots, positions), -1, dtype=np.int64)
+        old_slots, old_positions = self.ids.shape
+        ids[:old_slots, :old_positions] = self.ids
+        self.ids = ids
+        self.held = np.concatenate([self.held, np.zeros(slots - old_slots, dtype=np.int64)])
+        self.used = np.concatenate([self.used, np.zeros(slots - old_slots, dtype=np.int64)])
+
+    def clear(self) -> None:
+        """Forget everything: the weights have changed."""
+        self.ids[:] = -1
+        self.held[:] = 0
+        self.used[:] = 0
+
+    def put(self, slot: int, ids: Sequence[int]) -> None:
+        """Slot now holds the keys of `ids`."""
+        self._clock += 1
+        self.ids[slot, : len(ids)] = ids
+        self.ids[slot, len(ids) :] = -1
+        self.held[slot] = len(ids)
+        self.used[slot] = self._clock
+
+    def match(self, prompt: Sequence[int]) -> Prefix | None:
+        """The longest beginning of `prompt` in any slot, its last token excluded (one must be left to compute)."""
+        size = min(len(prompt) - 1, self.ids.shape[1])
+        if size < SHORTEST or not len(self.held):
+            return None
+        candidates = np.flatnonzero(self.ids[:, SHORTEST - 1] == prompt[SHORTEST - 1])
+        if not len(candidates):
+            return None
+        equal = self.ids[candidates, :size] == np.asarray(prompt[:size])
+        lengths = np.where(equal.all(1), size, equal.argmin(1))
+        best = int(lengths.argmax())
+        slot, length = int(candidates[best]), int(lengths[best])
+        return Prefix(slot, length, length == self.held[slot]) if length >= SHORTEST else None
+
+    def place(self, first: int, total: int, prefixes: Sequence[Prefix | None]) -> tuple[list[int], list[int]]:
+        """Give `total` slots from `first` on to new rows, prefix i to slot first + i; returns the moves to make.
+
+        A move copies slot source[k] into slot target[k], all of them read before any is written. Stale contents that
+        are worth more than others move out of the way.
+        """
+        taken = {p.slot for p in prefixes if p is not None and p.whole and p.slot >= first}
+        stale = [int(s) for s in first + np.argsort(self.used[first:], kind="stable") if int(s) not in taken]
+        freed = taken | set(stale[: total - len(taken)])
+        wanted = range(first, first + total)
+        source = [slot for slot in wanted if slot not in freed]
+        target = [slot for slot in sorted(freed) if slot not in wanted]
+        for i, prefix in enumerate(prefixes):
+            if prefix is not None:
+                source.append(prefix.slot)
+                target.append(first + i)
+        self.moved(source, target)
+        return source, target
+
+    def moved(self, source: Sequence[int], target: Sequence[int]) -> None:
+        """Slots `source` were copied into slots `target`."""
+        for values in (self.ids, self.held, self.used):
+            values[list(target)] = values[list(source)]
