@@ -71,7 +71,9 @@ class _Stage(_Strict):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)
 
 
-class _Learning(_Stage):
+class Learning(_Stage):
+    """What every stage that trains has."""
+
     steps: int = Field(ge=1)
     optimizer: OptimizerConfig = OptimizerConfig()
     microbatch_tokens: int = Field(8192, ge=64, description="padded tokens in one forward pass")
@@ -87,7 +89,7 @@ class TokenizerStage(_Stage):
     corpus_bytes: int = Field(400_000, ge=1000, description="bytes of each text source to learn from")
 
 
-class PretrainStage(_Learning):
+class PretrainStage(Learning):
     """Next-token prediction on a mixture of sources."""
 
     kind: Literal["pretrain"] = "pretrain"
@@ -111,7 +113,7 @@ class MergeStage(_Stage):
     kinds: list[str] = Field(default_factory=list, description="kinds to score on; empty: all of the recipe's")
 
 
-class SftStage(_Learning):
+class SftStage(Learning):
     """Fine-tuning on task conversations with several solution paths, chosen by difficulty and diversity."""
 
     kind: Literal["sft"] = "sft"
@@ -124,7 +126,7 @@ class SftStage(_Learning):
     weights: dict[str, float] = Field(default_factory=dict, description="share of a kind relative to the others (default 1)")
 
 
-class RewardModelStage(_Learning):
+class RewardModelStage(Learning):
     """Bradley–Terry on pairs of sampled answers, one verified right and one wrong."""
 
     kind: Literal["reward_model"] = "reward_model"
@@ -142,7 +144,7 @@ class RewardConfig(_Strict):
     own: dict[str, float] = Field(default_factory=dict, description="module:function → weight")
 
 
-class RlStage(_Learning):
+class RlStage(Learning):
     """GRPO on verified rewards; kinds are drawn in proportion to p(1 − p)."""
 
     kind: Literal["rl"] = "rl"
@@ -161,7 +163,7 @@ class RlStage(_Learning):
     save_every: int = Field(1, ge=1)
 
 
-class AgentSftStage(_Learning):
+class AgentSftStage(Learning):
     """Fine-tuning on the model's own verified multi-turn trajectories, thinking kept between tool calls."""
 
     kind: Literal["agent_sft"] = "agent_sft"
@@ -175,7 +177,7 @@ class AgentSftStage(_Learning):
     max_tokens: int = Field(64, ge=8)
 
 
-class AgenticRlStage(_Learning):
+class AgenticRlStage(Learning):
     """GRPO over multi-turn tool use; tokens of the environment are read and never learned."""
 
     kind: Literal["agentic_rl"] = "agentic_rl"

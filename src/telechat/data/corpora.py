@@ -90,41 +90,32 @@ def stdlib_digest() -> str:
 
 
 @functools.cache
-def _functions(part: str) -> tuple[str, ...]:
-    """Top-level functions and classes of the library, each a document that compiles by itself."""
-    out = []
-    for _, text in stdlib_files():
-        out += [s for s in _definitions(text) if 80 <= len(s) <= 2500 and _part(s) == part]
-    return tuple(out)
-
-
-def _definitions(text: str) -> list[str]:
-    try:
-        tree = ast.parse(text)
-    except SyntaxError:
-        return []
-    lines = text.splitlines()
-    kinds = (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)
-    return ["\n".join(lines[n.lineno - 1 : n.end_lineno]) for n in tree.body if isinstance(n, kinds)]
-
-
-@functools.cache
-def _docstrings(part: str) -> tuple[str, ...]:
-    out = []
+def _stdlib_texts() -> dict[str, tuple[str, ...]]:
+    """`stdlib.code`: top-level functions and classes, each a document that compiles by itself; `stdlib.docs`: docstrings."""
+    definitions = (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)
+    code: list[str] = []
+    docs: list[str] = []
     for _, text in stdlib_files():
         try:
             tree = ast.parse(text)
         except SyntaxError:
             continue
+        lines = text.splitlines()
+        code += ["\n".join(lines[n.lineno - 1 : n.end_lineno]) for n in tree.body if isinstance(n, definitions)]
         nodes = [n for n in ast.walk(tree) if isinstance(n, (ast.Module, ast.FunctionDef, ast.ClassDef))]
-        docs = [ast.get_docstring(n) for n in nodes]
-        out += [d for d in docs if d and 40 <= len(d) <= 1500 and _part(d) == part]
-    return tuple(out)
+        docs += [d for n in nodes if (d := ast.get_docstring(n))]
+    return {
+        "stdlib.code": tuple(s for s in code if 80 <= len(s) <= 2500),
+        "stdlib.docs": tuple(s for s in docs if 40 <= len(s) <= 1500),
+    }
 
 
 @functools.cache
-def _facts(part: str) -> tuple[str, ...]:
-    return tuple(s for s in statements() if part == "train" or _part(s) == "heldout")
+def _texts(source: str, part: str) -> tuple[str, ...]:
+    """The texts of a fixed source that belong to `part`; every fact is trained on, some of them are held out as well."""
+    if source == "knowledge":
+        return tuple(s for s in statements() if part == "train" or _part(s) == "heldout")
+    return tuple(s for s in _stdlib_texts()[source] if _part(s) == part)
 
 
 def kinds_of(source: str, kinds: tuple[str, ...]) -> list[str]:
@@ -147,9 +138,8 @@ def plain_text(task: Task, path: tuple[Message, ...]) -> str:
 
 def documents(source: str, part: str, seed: int, kinds: tuple[str, ...]) -> Iterator[Document]:
     """An endless stream of documents of `source` for `part` ("train" or "heldout"); a function of its arguments."""
-    fixed = {"stdlib.code": _functions, "stdlib.docs": _docstrings, "knowledge": _facts}
-    if source in fixed:
-        texts = fixed[source](part)
+    if source in ("stdlib.code", "stdlib.docs", "knowledge"):
+        texts = _texts(source, part)
         certified = source != "stdlib.docs"
         for epoch in range(1 << 30):
             for text in shuffled(list(texts), source, seed, epoch):

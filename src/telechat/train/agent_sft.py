@@ -16,16 +16,14 @@ from telechat.train.examples import path_sample, sample_from_json, sample_to_jso
 from telechat.train.losses import next_token
 from telechat.train.sft import epochs
 from telechat.train.stage import Rollouts, StageContext, StageResult
-from telechat.train.state import save_model
-from telechat.train.trainer import Stateless, Trainer
+from telechat.train.trainer import Stateless
 
 OWN_PER_PROBLEM = 2
 
 
 def run(context: StageContext, config: AgentSftStage) -> StageResult:
     """Roll out, keep what the verifier accepts, train on it."""
-    tokenizer = context.tokenizer()
-    renderer = context.renderer(tokenizer)
+    renderer = context.renderer(context.tokenizer())
     model = context.model()
     file = context.folder / "data" / "trajectories.jsonl"
     if not file.exists():
@@ -33,20 +31,9 @@ def run(context: StageContext, config: AgentSftStage) -> StageResult:
         write_json(context.folder / "data" / "counts.json", counts)
         write_jsonl(file, rows)
     problems = [sample_from_json(row) for row in read_jsonl(file)]
-    trainer = Trainer(
-        model,
-        next_token,
-        Stateless(epochs(problems, config.batch, context.seed, config.microbatch_tokens)),
-        config.optimizer,
-        context.folder,
-        config.steps,
-        name=config.name,
-        progress=context.progress,
-        save_every=config.save_every,
-    )
-    trainer.run()
-    save_model(model, tokenizer, context.folder / "model")
-    return StageResult({"trajectories": read_json(context.folder / "data" / "counts.json"), "tokens": trainer.tokens})
+    source = Stateless(epochs(problems, config.batch, context.seed, config.microbatch_tokens))
+    tokens = context.train(model, next_token, source, config)
+    return StageResult({"trajectories": read_json(context.folder / "data" / "counts.json"), "tokens": tokens})
 
 
 def collect(context: StageContext, config: AgentSftStage, rollouts: Rollouts, renderer: Renderer) -> tuple[list[dict], dict]:

@@ -111,18 +111,25 @@ def _attend(qkv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, batch: Batc
     turned = turned * cos + turned.roll(dim // 2, -1) * sin
     q = turned[:, :heads].reshape(len(qkv), heads * dim)
     kv = torch.cat([turned[:, heads:], qkv[:, heads + kv_heads :]], 1).reshape(len(qkv), 2 * kv_heads * dim)
-    results = [_group(q, kv, group, heads, kv_heads, dim) for group in batch.groups]
-    flat = results[0] if len(results) == 1 else torch.cat(results)
-    return flat if batch.back is None else F.embedding(batch.back, flat)
+    if batch.back is None:  # rows of equal length in order: nothing to gather
+        (group,) = batch.groups
+        rows, time = group.queries.shape
+        return _mixed(q.view(rows, time, heads, dim), kv.view(rows, time, 2 * kv_heads, dim), group.mask)
+    flat = []
+    for group in batch.groups:
+        # An embedding look-up is a gather whose backward sums rows in a fixed order on several threads.
+        queries = F.embedding(group.queries, q).view(*group.queries.shape, heads, dim)
+        both = F.embedding(group.keys, kv).view(*group.keys.shape, 2 * kv_heads, dim)
+        flat.append(_mixed(queries, both, group.mask))
+    return F.embedding(batch.back, flat[0] if len(flat) == 1 else torch.cat(flat))
 
 
-def _group(q: torch.Tensor, kv: torch.Tensor, group: Attention, heads: int, kv_heads: int, dim: int) -> torch.Tensor:
-    rows, asked = group.queries.shape
-    # An embedding look-up is a gather whose backward sums rows in a fixed order on several threads.
-    queries = F.embedding(group.queries, q).view(rows, asked, heads, dim).transpose(1, 2)
-    both = F.embedding(group.keys, kv).view(rows, group.keys.shape[1], 2 * kv_heads, dim).transpose(1, 2)
-    k, v = both.split(kv_heads, 1)
-    mixed = F.scaled_dot_product_attention(queries, k, v, group.mask, is_causal=group.mask is None, enable_gqa=True)
+def _mixed(queries: torch.Tensor, both: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Attention of (rows, q, heads, dim) queries over (rows, k, 2 × kv_heads, dim) keys and values, laid flat:
+    (rows × q, heads × dim)."""
+    rows, asked, heads, dim = queries.shape
+    k, v = both.transpose(1, 2).chunk(2, 1)
+    mixed = F.scaled_dot_product_attention(queries.transpose(1, 2), k, v, mask, is_causal=mask is None, enable_gqa=True)
     return mixed.transpose(1, 2).reshape(rows * asked, heads * dim)
 
 

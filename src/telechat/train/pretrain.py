@@ -27,7 +27,7 @@ from telechat.train.examples import path_sample
 from telechat.train.losses import next_token
 from telechat.train.stage import StageContext, StageResult
 from telechat.train.state import save_model
-from telechat.train.trainer import Stateless, Trainer
+from telechat.train.trainer import Stateless
 
 HELDOUT_TOKENS = 6144
 
@@ -55,24 +55,11 @@ def run(context: StageContext, config: PretrainStage) -> StageResult:
         if step in kept:
             save_model(model, tokenizer, context.folder / "candidates" / f"step-{step}")
 
-    trainer = Trainer(
-        model,
-        next_token,
-        Stateless(batches),
-        config.optimizer,
-        context.folder,
-        config.steps,
-        name=config.name,
-        progress=context.progress,
-        save_every=config.save_every,
-        after_step=keep,
-    )
-    trainer.run()
-    save_model(model, tokenizer, context.folder / "model")
+    tokens = context.train(model, next_token, Stateless(batches), config, after_step=keep)
     measured = {source: _bits_per_byte(model, source, context, encode, tokenizer, config.context) for source in config.mixture}
     metrics = {
         "bits_per_byte": measured,
-        "tokens": trainer.tokens,
+        "tokens": tokens,
         "difficulty": facts["difficulty"],
         "quality": facts["quality"],
     }

@@ -21,15 +21,13 @@ from telechat.train.batches import Batch, Sample, collate
 from telechat.train.examples import trajectory_sample
 from telechat.train.losses import bradley_terry, last_states
 from telechat.train.stage import Rollouts, StageContext, StageResult
-from telechat.train.state import save_model
-from telechat.train.trainer import Stateless, Trainer
+from telechat.train.trainer import Stateless
 
 PAIRS_PER_PROMPT = 2
 
 
 def run(context: StageContext, config: RewardModelStage) -> StageResult:
     """Sample answers, pair them, train, and measure the share of held-out pairs that are ordered rightly."""
-    tokenizer = context.tokenizer()
     policy = context.model().eval()
     files = {split: context.folder / "data" / f"pairs-{split}.jsonl" for split in ("train", "heldout")}
     for split, file in files.items():
@@ -47,19 +45,7 @@ def run(context: StageContext, config: RewardModelStage) -> StageResult:
         chosen = order[step % per_epoch * config.batch :][: config.batch]
         return pair_batches([pairs[i] for i in chosen], config.microbatch_tokens), float(max(1, len(chosen)))
 
-    trainer = Trainer(
-        model,
-        bradley_terry,
-        Stateless(batches),
-        config.optimizer,
-        context.folder,
-        config.steps if pairs else 0,
-        name=config.name,
-        progress=context.progress,
-        save_every=config.save_every,
-    )
-    trainer.run()
-    save_model(model, tokenizer, context.folder / "model")
+    context.train(model, bradley_terry, Stateless(batches), config, steps=config.steps if pairs else 0)
     by_kind = pair_accuracy(model, heldout, config.microbatch_tokens)
     total = sum(n for _, n in by_kind.values())
     accuracy = sum(right for right, _ in by_kind.values()) / max(1, total)

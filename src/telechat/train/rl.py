@@ -24,8 +24,6 @@ from telechat.train.examples import path_sample, trajectory_sample
 from telechat.train.losses import policy_gradient
 from telechat.train.rewards import FusedReward, advantages
 from telechat.train.stage import Rollouts, StageContext, StageResult
-from telechat.train.state import save_model
-from telechat.train.trainer import Trainer
 
 FADE = 0.8  # weight of the past in the running pass rate of a kind
 
@@ -187,7 +185,6 @@ class RlSource:
 
 def run(context: StageContext, config: RlStage | AgenticRlStage) -> StageResult:
     """Reinforce the newest model on the stage's kinds."""
-    tokenizer = context.tokenizer()
     model = context.model()
     multi = isinstance(config, AgenticRlStage)
     kinds = config.kinds or [k for k in context.kinds if get_kind(k).multi_turn == multi]
@@ -196,26 +193,12 @@ def run(context: StageContext, config: RlStage | AgenticRlStage) -> StageResult:
         config,
         kinds,
         context.rollouts(model),
-        context.renderer(tokenizer),
+        context.renderer(context.tokenizer()),
         FusedReward(rewards, context.newest("reward_model")),
         context.seed,
         context.recipe.evaluation.turns,
         context.folder,
         context.kinds,
     )
-    trainer = Trainer(
-        model,
-        policy_gradient(),
-        source,
-        config.optimizer,
-        context.folder,
-        config.steps,
-        name=config.name,
-        progress=context.progress,
-        save_every=config.save_every,
-    )
-    trainer.run()
-    save_model(model, tokenizer, context.folder / "model")
-    return StageResult(
-        {"pass_rates": {k: round(v, 4) for k, v in sorted(source.curriculum.rates.items())}, "tokens": trainer.tokens}
-    )
+    tokens = context.train(model, policy_gradient(), source, config)
+    return StageResult({"pass_rates": {k: round(v, 4) for k, v in sorted(source.curriculum.rates.items())}, "tokens": tokens})

@@ -22,14 +22,12 @@ from telechat.train.batches import Batch, Sample, microbatches
 from telechat.train.examples import path_sample, sample_from_json, sample_to_json
 from telechat.train.losses import next_token
 from telechat.train.stage import Rollouts, StageContext, StageResult
-from telechat.train.state import save_model
-from telechat.train.trainer import Stateless, Trainer
+from telechat.train.trainer import Stateless
 
 
 def run(context: StageContext, config: SftStage) -> StageResult:
     """Choose problems, then train on all of their paths."""
-    tokenizer = context.tokenizer()
-    renderer = context.renderer(tokenizer)
+    renderer = context.renderer(context.tokenizer())
     model = context.model()
     file = context.folder / "data" / "problems.jsonl"
     if config.data_from:
@@ -39,22 +37,11 @@ def run(context: StageContext, config: SftStage) -> StageResult:
         write_jsonl(file, (sample_to_json(t.kind, task_paths(renderer, t, config.paths, context.seed)) for t in chosen))
     rows = read_jsonl(file)
     problems = [sample_from_json(row) for row in rows]
-    trainer = Trainer(
-        model,
-        next_token,
-        Stateless(epochs(problems, config.batch, context.seed, config.microbatch_tokens)),
-        config.optimizer,
-        context.folder,
-        config.steps,
-        name=config.name,
-        progress=context.progress,
-        save_every=config.save_every,
-    )
-    trainer.run()
-    save_model(model, tokenizer, context.folder / "model")
+    source = Stateless(epochs(problems, config.batch, context.seed, config.microbatch_tokens))
+    tokens = context.train(model, next_token, source, config)
     counts = {kind: sum(row["kind"] == kind for row in rows) for kind in context.kinds}
     paths = sum(len(p) for p in problems) / max(1, len(problems))
-    return StageResult({"problems": counts, "paths_per_problem": round(paths, 3), "tokens": trainer.tokens})
+    return StageResult({"problems": counts, "paths_per_problem": round(paths, 3), "tokens": tokens})
 
 
 def _problems_of(context: StageContext, name: str) -> Path:

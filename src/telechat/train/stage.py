@@ -13,9 +13,12 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from telechat.chat.formats import get_format
 from telechat.chat.render import Renderer
 from telechat.core.progress import Progress
-from telechat.core.recipe import Recipe
+from telechat.core.recipe import Learning, Recipe
 from telechat.core.types import RolloutParams, Task, Trajectory
 from telechat.models.loading import load_tokenizer
+from telechat.train.objective import Loss
+from telechat.train.state import save_model
+from telechat.train.trainer import Source, Trainer
 
 
 class Rollouts(Protocol):
@@ -76,6 +79,36 @@ class StageContext:
     def model(self) -> Any:
         """The newest language model, in float32 where there is no accelerator."""
         return AutoModelForCausalLM.from_pretrained(self.previous)
+
+    def train(
+        self,
+        model: Any,
+        loss: Loss,
+        source: Source,
+        config: Learning,
+        *,
+        steps: int | None = None,
+        after_step: Callable[[int, nn.Module], None] | None = None,
+    ) -> int:
+        """Run the training loop of a stage to its end, from where it was, and save the model; returns the tokens seen.
+
+        `steps` replaces the stage's own number.
+        """
+        trainer = Trainer(
+            model,
+            loss,
+            source,
+            config.optimizer,
+            self.folder,
+            config.steps if steps is None else steps,
+            name=config.name,
+            progress=self.progress,
+            save_every=config.save_every,
+            after_step=after_step,
+        )
+        trainer.run()
+        save_model(model, self.tokenizer(), self.folder / "model")
+        return trainer.tokens
 
 
 @dataclass
