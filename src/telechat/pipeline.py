@@ -32,6 +32,7 @@ from telechat.data.corpora import stdlib_digest
 from telechat.engine import Engine
 from telechat.envs.rollout import LocalRollouts
 from telechat.evals.held_out import evaluate
+from telechat.machine import keep_freed_memory
 from telechat.models.loading import load_model, load_tokenizer
 from telechat.tasks.registry import get_kind
 from telechat.train.stage import Rollouts, StageContext
@@ -70,6 +71,7 @@ def run_recipe(
         get_kind(kind)
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: is a file; give a folder for --out")
+    keep_freed_memory()
     torch.set_num_threads(recipe.threads or 2)
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Every buffer that we read is written first.

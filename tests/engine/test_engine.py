@@ -156,7 +156,9 @@ def test_groups_and_single_rows_share_prefixes_and_stay_exact(model):
     system = [draw.randrange(30, 600) for _ in range(25)]
     engine = Engine(model, slots=8)
     for round_ in range(5):
-        asked = [system[: draw.randint(9, 25)] + [draw.randrange(30, 600) for _ in range(draw.randint(1, 60))] for _ in range(6)]
+        asked = [
+            system[: draw.randint(9, 25)] + [draw.randrange(30, 600) for _ in range(draw.randint(1, 60))] for _ in range(6)
+        ]
         params = [[SamplingParams(draw.randint(1, 12), 1.0, seed=j) for j in range(draw.randint(1, 4))] for _ in asked]
         for prompt, group in zip(asked, engine.generate(asked, params), strict=True):
             for completion in group:

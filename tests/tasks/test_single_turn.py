@@ -64,7 +64,7 @@ def test_worked_arithmetic_is_as_written() -> None:
     assert steps.column_add(345, 678) == "5+8=13 4+7+1=12 3+6+1=10"
     assert steps.column_add(45, 678) == "5+8=13 4+7+1=12 0+6+1=07"
     assert steps.column_sub(632, 478) == "2-8=14 3-7-1=15 6-4-1=01"
-    assert steps.column_mul(47, 6) == "7*6=42 4*6+4=28"
+    assert steps.column_mul(47, 6) == "7*6=42 4*6=24+4=28"
 
 
 def test_the_columns_spell_the_answer() -> None:

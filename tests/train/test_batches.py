@@ -54,10 +54,29 @@ def test_every_sample_is_in_exactly_one_group():
     assert sorted(flat) == list(range(len(rows)))
 
 
-def test_equal_prompts_are_stored_once():
-    rows = samples(2, 4, 5)
+def test_common_beginnings_are_stored_once():
+    draw = random.Random(2)
+    system = tuple(draw.randrange(600) for _ in range(20))
+    prompts = [system + (600 + i,) * 9 for i in range(4)]
+    rows = [Sample(p, tuple(draw.randrange(600) for _ in range(6)), (1.0,) * 6) for p in prompts for _ in range(5)]
     batch = collate(rows)
-    assert batch.tokens == sum(len(r.completion) for r in rows) + sum(len(p) for p in {r.prompt for r in rows})
+    assert batch.tokens == len(system) + 4 * 9 + 20 * 6
+    again = collate([*rows, *rows])  # equal samples cost nothing, and count twice
+    assert again.tokens <= batch.tokens
+    assert len(again.targets) == 2 * len(batch.targets)
+
+
+def test_a_tree_of_beginnings_changes_no_loss(model):
+    draw = random.Random(9)
+    trunk = tuple(draw.randrange(600) for _ in range(60))
+    rows = []
+    for _ in range(30):
+        prompt = trunk[: draw.choice((9, 20, 33, 60))] + tuple(draw.randrange(600) for _ in range(draw.randint(0, 12)))
+        completion = tuple(draw.randrange(600) for _ in range(draw.randint(1, 20)))
+        rows.append(Sample(prompt, completion, tuple(draw.choice((0.0, 1.0)) for _ in completion)))
+    rows += [Sample(r.prompt, r.completion + r.completion, r.weights + r.weights) for r in rows[:10]]
+    found = next_token(model, collate(rows))[0]
+    torch.testing.assert_close(found, loss_one_by_one(model, rows), atol=2e-3, rtol=1e-5)
 
 
 def test_the_packed_forward_equals_the_models_own(model):
@@ -81,6 +100,6 @@ def test_on_policy_gradient_is_the_weighted_likelihood_gradient(model):
             logits = model(torch.tensor([row.prompt + row.completion])).logits[0, len(row.prompt) - 1 : -1]
             old = torch.log_softmax(logits, -1).gather(-1, torch.tensor(row.completion)[:, None])[:, 0]
             with_old[i] = Sample(row.prompt, row.completion, row.weights, tuple(old.tolist()))
-    policy_gradient()(model, collate(with_old))[0].backward()
+    policy_gradient(model, collate(with_old))[0].backward()
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(parameter.grad, expected[name], atol=2e-3, rtol=1e-3)

@@ -95,7 +95,7 @@ def test_the_running_scale_normalises_and_survives_a_checkpoint():
 
 def test_newton_schulz_makes_singular_values_nearly_one():
     generator = torch.Generator().manual_seed(0)
-    for shape in ((3, 16, 40), (2, 40, 16), (1, 24, 24)):
+    for shape in ((3, 16, 40), (2, 40, 16), (1, 160, 448), (1, 300, 700)):
         values = torch.linalg.svdvals(orthogonalised(torch.randn(shape, generator=generator)))
         assert values.min() > 0.3
         assert values.max() < 1.3

@@ -26,16 +26,17 @@ def _items(rng: random.Random, low: int, high: int) -> list[int]:
 def add_loop(rng: random.Random, top: int) -> Snippet:
     """A constant is added a few times."""
     s, n, step = rng.randint(0, top), rng.randint(2, 4), rng.randint(2, 9)
-    trace = [str(s + step * i) for i in range(1, n + 1)]
-    return Snippet(f"s = {s}\nfor i in range({n}):\n    s += {step}\nprint(s)", trace[-1], " ".join(trace))
+    code = f"s = {s}\nfor i in range({n}):\n    s += {step}\nprint(s)"
+    return Snippet(code, str(s + step * n), " ".join(f"{s + step * i}+{step}={s + step * (i + 1)}" for i in range(n)))
 
 
 def list_loop(rng: random.Random, top: int) -> Snippet:
     """The items of a list are added up."""
     x = _items(rng, 2, 4)
     s = rng.randint(0, top)
-    trace = [str(s + sum(x[: i + 1])) for i in range(len(x))]
-    return Snippet(f"s = {s}\nfor i in {x}:\n    s += i\nprint(s)", trace[-1], " ".join(trace))
+    sums = [s + sum(x[:i]) for i in range(len(x) + 1)]
+    trace = " ".join(f"{before}+{item}={after}" for before, item, after in zip(sums, x, sums[1:], strict=False))
+    return Snippet(f"s = {s}\nfor i in {x}:\n    s += i\nprint(s)", str(sums[-1]), trace)
 
 
 def countdown(rng: random.Random, top: int) -> Snippet:
@@ -43,15 +44,15 @@ def countdown(rng: random.Random, top: int) -> Snippet:
     step, rounds = rng.randint(2, 6), rng.randint(1, 4)
     stop = rng.randint(2, top)
     start = stop + step * rounds - rng.randint(0, step - 1)
-    trace = [str(start - step * i) for i in range(1, rounds + 1)]
-    return Snippet(f"n = {start}\nwhile n > {stop}:\n    n -= {step}\nprint(n)", trace[-1], " ".join(trace))
+    trace = " ".join(f"{start - step * i}-{step}={start - step * (i + 1)}" for i in range(rounds))
+    return Snippet(f"n = {start}\nwhile n > {stop}:\n    n -= {step}\nprint(n)", str(start - step * rounds), trace)
 
 
 def index(rng: random.Random, top: int) -> Snippet:
     """One item of a list."""
     x = _items(rng, 3, 5)
     at = rng.randrange(len(x))
-    trace = " ".join(str(item) for item in x[: at + 1])
+    trace = " ".join(f"{i}:{item}" for i, item in enumerate(x[: at + 1]))
     return Snippet(f"x = {x}\nprint(x[{at}])", str(x[at]), trace)
 
 
@@ -80,7 +81,7 @@ def branch(rng: random.Random, top: int) -> Snippet:
 
 def repeat(rng: random.Random, top: int) -> Snippet:
     """A short text several times."""
-    word, times = "".join(rng.sample("abcdxyz", rng.randint(1, 2))), rng.randint(2, 4)
+    word, times = rng.choice((*SHORT, *"abcdxyz")), rng.randint(2, 4)
     trace = " ".join([word] * times)
     return Snippet(f'print("{word}" * {times})', word * times, trace)
 
@@ -89,13 +90,14 @@ def shout(rng: random.Random, top: int) -> Snippet:
     """A word in capitals."""
     word = rng.choice(SHORT)
     n = rng.randint(2, 9)
-    return Snippet(f'x = "{word}"\nprint(x.upper(), {n})', f"{word.upper()} {n}", " ".join(word.upper()))
+    return Snippet(f'x = "{word}"\nprint(x.upper(), {n})', f"{word.upper()} {n}", word.upper())
 
 
 def backwards(rng: random.Random, top: int) -> Snippet:
-    """A few letters from the last to the first."""
-    word = "".join(rng.sample("abcdefgxyz", rng.randint(2, 4)))
-    return Snippet(f'x = "{word}"\nprint(x[::-1])', word[::-1], " ".join(word[::-1]))
+    """A list from the last item to the first."""
+    x = _items(rng, 2, 4)
+    trace = " ".join(f"{i}:{item}" for i, item in reversed(list(enumerate(x))))
+    return Snippet(f"x = {x}\nprint(x[::-1])", str(x[::-1]), trace)
 
 
 def lookup(rng: random.Random, top: int) -> Snippet:
@@ -125,7 +127,8 @@ def cut(rng: random.Random, top: int) -> Snippet:
     x = _items(rng, 3, 4)
     at = rng.randint(1, 2)
     code, out = rng.choice(((f"x[:{at}]", x[:at]), (f"x[{at}:]", x[at:])))
-    return Snippet(f"x = {x}\nprint({code})", str(out), " ".join(map(str, out)))
+    trace = " ".join(f"{i}:{item}" for i, item in enumerate(x))
+    return Snippet(f"x = {x}\nprint({code})", str(out), trace)
 
 
 def chain(rng: random.Random, top: int) -> Snippet:

@@ -39,11 +39,11 @@ def column_sub(a: int, b: int) -> str:
 
 
 def column_mul(a: int, b: int) -> str:
-    """`47*6` → `7*6=42 4*6+4=28` for a one-digit b."""
+    """`47*6` → `7*6=42 4*6=24+4=28` for a one-digit b: the product of a column, and then what is carried into it."""
     steps, carry = [], 0
     for place, x in enumerate(_digits(a, len(str(a)))):
         total = x * b + carry
-        steps.append(f"{x}*{b}{f'+{carry}' if place else ''}={total:02d}")
+        steps.append(f"{x}*{b}={x * b:02d}{f'+{carry}={total:02d}' if place else ''}")
         carry = total // 10
     return " ".join(steps)
 

@@ -152,8 +152,9 @@ class _Tree:
         shared = 0  # tokens that all members of the last run have in common
         for i in members:
             if runs:
-                common = _common(self.sequences[runs[-1][-1]], self.sequences[i], at)
-                if common >= at + SHARED:
+                last = self.sequences[runs[-1][-1]]
+                common = _common(last, self.sequences[i], at)
+                if common >= at + SHARED or last == self.sequences[i]:
                     runs[-1].append(i)
                     shared = min(shared, common)
                     continue
@@ -253,29 +254,30 @@ def _close(rows: Sequence[_Row], groups: list[Attention], back: torch.Tensor, of
 
 
 def microbatches(samples: Sequence[Sample], max_tokens: int) -> list[Batch]:
-    """`samples` as batches of at most `max_tokens` tokens each (a longer sample is a batch of its own), in order.
-
-    Samples that share a prompt stay together as far as they fit.
-    """
+    """`samples` as batches of at most `max_tokens` tokens each (a longer sample is a batch of its own)."""
     return [collate([samples[i] for i in group]) for group in grouped(samples, max_tokens)]
 
 
 def grouped(samples: Sequence[Sample], max_tokens: int) -> list[list[int]]:
-    """Indices of `samples` split into groups of at most `max_tokens` tokens; samples with one prompt side by side."""
-    first: dict[tuple[int, ...], int] = {}
-    for i, sample in enumerate(samples):
-        first.setdefault(sample.prompt if sample.prompt else (-1, i), i)
-    order = sorted(range(len(samples)), key=lambda i: (first[samples[i].prompt or (-1, i)], i))
+    """Indices of `samples` in groups of at most `max_tokens` tokens; what begins alike stays side by side, and what is
+    stored once counts once."""
+    order = sorted(range(len(samples)), key=lambda i: (samples[i].prompt, samples[i].completion, i))
     groups: list[list[int]] = []
-    prompts: set[tuple[int, ...]] = set()
     size = 0
+    before: tuple[int, ...] = ()
     for i in order:
         sample = samples[i]
-        cost = len(sample.completion) + (0 if sample.prompt in prompts else len(sample.prompt))
+        cost = sample.length - _alike(before, sample.prompt)
         if not groups or size + cost > max_tokens:
             groups.append([])
-            prompts, size, cost = set(), 0, sample.length
+            size, cost = 0, sample.length
         groups[-1].append(i)
-        prompts.add(sample.prompt)
         size += cost
+        before = sample.prompt
     return groups
+
+
+def _alike(a: tuple[int, ...], b: tuple[int, ...]) -> int:
+    """How many tokens two prompts share at their beginning, 0 where too few to be stored once."""
+    common = _common(a, b, 0) if a and b else 0
+    return common if common >= SHARED else 0

@@ -10,7 +10,6 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from telechat.train.batches import Batch
-from telechat.train.objective import Loss
 from telechat.train.packed import hidden_states
 
 CHUNK = 4096  # tokens whose logits exist at the same time
@@ -40,24 +39,22 @@ def next_token(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, dict[str, 
     return weighted, {"nll": float(weighted.detach())}
 
 
-def policy_gradient(clip: float = 0.2, clip_high: float = 0.28) -> Loss:
+def policy_gradient(
+    model: nn.Module, batch: Batch, clip: float = 0.2, clip_high: float = 0.28
+) -> tuple[torch.Tensor, dict[str, float]]:
     """The GRPO family: `weights` are advantages, `old_logprobs` those of the sampling policy.
 
     Clipped importance ratio of PPO with DAPO's higher upper bound (arXiv 2503.14476 §3.1). Without `old_logprobs`
     the batch is on-policy, every ratio is 1, and the gradient is that of the weighted log-likelihood.
     """
-
-    def loss(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
-        nll, advantages = _target_nll(model, batch), batch.weights
-        if batch.old_logprobs is None:
-            return (nll * advantages).sum(), {"nll": float(nll.detach().sum())}
-        ratio = torch.exp(-nll - batch.old_logprobs)
-        clipped = ratio.clamp(1 - clip, 1 + clip_high)
-        objective = torch.minimum(ratio * advantages, clipped * advantages)
-        drift = float((-nll.detach() - batch.old_logprobs).abs().sum())
-        return -objective.sum(), {"nll": float(nll.detach().sum()), "drift": drift}
-
-    return loss
+    nll, advantages = _target_nll(model, batch), batch.weights
+    if batch.old_logprobs is None:
+        return (nll * advantages).sum(), {"nll": float(nll.detach().sum())}
+    ratio = torch.exp(-nll - batch.old_logprobs)
+    clipped = ratio.clamp(1 - clip, 1 + clip_high)
+    objective = torch.minimum(ratio * advantages, clipped * advantages)
+    drift = float((-nll.detach() - batch.old_logprobs).abs().sum())
+    return -objective.sum(), {"nll": float(nll.detach().sum()), "drift": drift}
 
 
 def last_states(model: nn.Module, batch: Batch) -> torch.Tensor:
@@ -65,8 +62,20 @@ def last_states(model: nn.Module, batch: Batch) -> torch.Tensor:
     return hidden_states(model, batch)[batch.last]
 
 
+TOKEN_SHARE = 0.5  # what the verdicts on prefixes count beside the comparison of whole answers
+
+
 def bradley_terry(model: Any, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
-    """Pairwise reward loss: rows 2i (right) and 2i + 1 (wrong) are one pair. −log σ(r_right − r_wrong), summed."""
-    scores = model.score(last_states(model, batch))[:, 0]  # (rows,)
+    """Pairwise reward loss: rows 2i (right) and 2i + 1 (wrong) are one pair. −log σ(r_right − r_wrong), summed.
+
+    `weights` are +1 on the tokens of right answers and −1 on those of wrong ones: the score of every prefix is asked
+    as well whether its answer comes out right, which keeps a verifier from learning its pairs by heart (Cobbe et al.
+    2021, arXiv 2110.14168 §4.2: token-level verifiers overfit less than solution-level ones).
+    """
+    states = hidden_states(model, batch)
+    scores = model.score(states[batch.last])[:, 0]  # (rows,)
     margin = scores[0::2] - scores[1::2]
-    return -F.logsigmoid(margin).sum(), {"right": float((margin.detach() > 0).sum()), "margin": float(margin.detach().sum())}
+    prefixes = model.score(F.embedding(batch.source, states))[:, 0]  # (targets,)
+    tokens = F.softplus(-prefixes * batch.weights).mean() * len(margin)
+    loss = -F.logsigmoid(margin).sum() + TOKEN_SHARE * tokens
+    return loss, {"right": float((margin.detach() > 0).sum()), "margin": float(margin.detach().sum())}

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import LlamaPreTrainedModel
 
-from telechat.train.batches import Attention, Batch
+from telechat.train.batches import Batch
 
 
 def trunk(model: Any) -> Any:

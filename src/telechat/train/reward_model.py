@@ -98,7 +98,7 @@ def pair_batches(pairs: Sequence[dict], max_tokens: int) -> list[Batch]:
     current: list[Sample] = []
     tokens = 0
     for pair in sorted(pairs, key=lambda p: len(p["right"][0]) + len(p["right"][1])):
-        both = [Sample(tuple(p), tuple(c), (1.0,) * len(c)) for p, c in (pair["right"], pair["wrong"])]
+        both = [Sample(tuple(p), tuple(c), (sign,) * len(c)) for (p, c), sign in ((pair["right"], 1.0), (pair["wrong"], -1.0))]
         size = sum(s.length for s in both)
         if current and tokens + size > max_tokens:
             out.append(collate(current))

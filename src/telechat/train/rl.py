@@ -200,5 +200,5 @@ def run(context: StageContext, config: RlStage | AgenticRlStage) -> StageResult:
         context.folder,
         context.kinds,
     )
-    tokens = context.train(model, policy_gradient(), source, config)
+    tokens = context.train(model, policy_gradient, source, config)
     return StageResult({"pass_rates": {k: round(v, 4) for k, v in sorted(source.curriculum.rates.items())}, "tokens": tokens})

@@ -42,6 +42,12 @@ class Order:
             words = [f"{number}. {word}" for number, word in enumerate(words, 1)]
         return self.separator.join(words) + (f" {self.ending}" if self.ending else "")
 
+    def plan(self, words: Sequence[str]) -> str:
+        """What to think of before the answer that holds `words`: how many there must be, then each with its number."""
+        words = [word.upper() if self.upper else word for word in words]
+        counted = " ".join(f"{number} {word}" for number, word in enumerate(words, 1))
+        return f"{self.count}: {counted}" + (f" {self.ending}" if self.ending else "")
+
 
 def _joined(rng: random.Random, topic: str, count: int) -> tuple[Order, str]:
     separator, words = rng.choice(list(SEPARATORS.items()))
@@ -110,8 +116,7 @@ class Instruction(Kind):
         paths = []
         for chosen, thinks in ((words[: order.count], True), (words[: order.count], False), (_other(rng, order, words), False)):
             used = sorted(chosen) if order.ordered else chosen
-            thinking = " ".join(f"{number} {word}" for number, word in enumerate(used, 1)) if thinks else None
-            paths.append(answer(order.shape(used), thinking))
+            paths.append(answer(order.shape(used), order.plan(used) if thinks else None))
         difficulty = 0.1 * order.count + 0.15 * (order.upper + order.numbered + 2 * order.ordered + bool(order.first))
         return Draft(ask(text), paths, asdict(order), difficulty=difficulty)
 

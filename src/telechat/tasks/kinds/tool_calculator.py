@@ -50,7 +50,7 @@ class Calculator(World):
 
 
 class ToolCalculator(MultiTurnKind):
-    """The next step in thought, then the call; the answer is the last result."""
+    """What is left to compute in thought, then the call of its first step; the answer is the last result."""
 
     name = "tool_calculator"
     group = "agent"
@@ -59,13 +59,15 @@ class ToolCalculator(MultiTurnKind):
         """A chain of two or three operations; `transfer` starts from four digits."""
         names = rng.sample(list(OPERATORS), rng.choice((2, 2, 3)))
         total = rng.randint(1000, 9999) if transfer else rng.randint(100, 999)
-        start, values, turns, direct = total, [], [], []
+        start, values, calls = total, [], []
         for name in names:
             value = rng.randint(12, 99) if name == "mul" else rng.randint(10, min(999, total // 2))
-            turns.append((f"{total}{OPERATORS[name]}{value}", [ToolCall(name, {"a": total, "b": value})]))
-            direct.append((None, turns[-1][1]))
+            calls.append(ToolCall(name, {"a": total, "b": value}))
             total = {"add": total + value, "sub": total - value, "mul": total * value}[name]
             values.append(value)
+        rest = [f"{OPERATORS[name]}{value}" for name, value in zip(names, values, strict=True)]
+        turns = [(f"{call.arguments['a']}{''.join(rest[i:])}", [call]) for i, call in enumerate(calls)]
+        direct = [(None, [call]) for call in calls]
         text = rng.choice(TRANSFER if transfer else WORDINGS).format(
             sum=_expression(start, names, values),
             words=", ".join([str(start), *(WORDS[n].format(n=v) for n, v in zip(names, values, strict=True))]),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from telechat.core.types import Rule, Task, ToolCall
 from telechat.tasks.answers import has, number_rule, plain
 from telechat.tasks.base import Draft, MultiTurnKind, Step, World, ask, played
+from telechat.tasks.steps import column_add
 from telechat.tasks.toolbox import THINGS
 
 
@@ -76,9 +77,10 @@ class ToolLookup(MultiTurnKind):
         first, second = ToolCall("lookup", {"item": x}), ToolCall("lookup", {"item": y})
         a, b = prices[x], prices[y]
         if question.goal == "sum":
-            final, thinking = str(a + b), f"{a}+{b}={a + b}"
+            final, thinking = str(a + b), f"{a}+{b}: {column_add(a, b)}"
         else:
-            final, thinking = (x if (a > b) == (question.goal == "more") else y), f"{x} {a} {y} {b} {question.goal}"
+            final = x if (a > b) == (question.goal == "more") else y
+            thinking = f"{x} {a}{'>' if a > b else '<'}{b} {y}, {question.goal} {final}"
         world = Table([TOOL], prices)
         paths = [
             played(world, [(x, [first]), (f"{x} {a}, {y}", [second])], final, thinking),
