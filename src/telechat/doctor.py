@@ -26,7 +26,7 @@ def examine_machine() -> dict[str, Any]:
         confined = worker.mechanisms
     if answer.stdout.strip() != "42":
         missing.append("the code sandbox does not answer")
-    missing += [f"sandbox: {name}: {reason}" for name, reason in confined.items() if reason != "ok"]
+    missing += [f"sandbox: {name}: {state}" for name, state in confined.items() if state.startswith("absent")]
     if found["memory_bytes"] < 4 * 2**30:
         missing.append("less than 4 GB of memory: the quickstart needs up to 4")
     budget = QUICKSTART_SECONDS * max(1.0, REFERENCE_GFLOPS / found["gemm_gflops"])
@@ -34,6 +34,7 @@ def examine_machine() -> dict[str, Any]:
         "telechat": telechat.__version__,
         **{name: _version(name) for name in ("torch", "transformers", "tokenizers", "accelerate")},
         "machine": found,
+        "sandbox": confined,
         "quickstart_budget_seconds": round(budget),
         "missing": missing,
     }

@@ -1,0 +1,258 @@
+"""TeleChat2 and TeleChat2.5: a Llama decoder with biases on two projections, under its published names.
+
+What differs from Llama (facts of the published `modeling_telechat.py`): `dense` and `down_proj` have a bias, keys and
+values come from one matrix whose rows alternate per head (k0 v0 k1 v1 …), every tensor has a name of its own, and past
+the training length the rotary base and a factor on both cosine and sine depend on the whole length. Inside this
+package the tensors have Llama's names, so that everything made for Llama works; checkpoints are read and written in
+the published layout.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+    LlamaModel,
+    LlamaPreTrainedModel,
+    PreTrainedConfig,
+)
+from transformers.conversion_mapping import register_checkpoint_conversion_mapping
+from transformers.core_model_loading import ConversionOps, WeightConverter, WeightRenaming
+from transformers.models.llama.modeling_llama import (
+    LlamaAttention,
+    LlamaDecoderLayer,
+    LlamaMLP,
+    LlamaRMSNorm,
+    LlamaRotaryEmbedding,
+)
+
+TELECHAT1_VOCABULARY = 160256  # checkpoints of the first TeleChat share `model_type`
+
+
+class TelechatConfig(PreTrainedConfig):
+    """Configuration of TeleChat2 and TeleChat2.5 (3B, 7B, 35B, 115B), with the published field names.
+
+    `training_seqlen` is the length that the model was trained at, `base_seqlen` the one that the rotary base was made
+    for. `ntk_length`, when given, declares the length that is served: the rotary base and its factor are then computed
+    for it once, so that cached keys stay consistent (the published code computes them anew from the present length,
+    which makes step-by-step decoding differ from one forward). Without it the rotary embedding is plain at any length.
+    """
+
+    model_type = "telechat"
+    attribute_map: ClassVar = {
+        "num_hidden_layers": "n_layer",
+        "num_attention_heads": "n_head",
+        "intermediate_size": "ffn_hidden_size",
+        "rms_norm_eps": "layer_norm_epsilon",
+    }
+    base_model_tp_plan: ClassVar = LlamaConfig.base_model_tp_plan  # the modules have Llama's names
+    base_model_pp_plan: ClassVar = LlamaConfig.base_model_pp_plan
+
+    vocab_size: int = TELECHAT1_VOCABULARY  # the published class default
+    hidden_size: int = 4096
+    n_layer: int = 30
+    n_head: int = 32
+    num_key_value_heads: int | None = None
+    head_dim: int | None = None
+    ffn_hidden_size: int = 12288
+    hidden_act: str = "silu"
+    layer_norm_epsilon: float = 1e-5
+    initializer_range: float = 0.02
+    attention_dropout: float | int = 0.0
+    attention_bias: bool = False
+    mlp_bias: bool = False
+    embed_layernorm: bool = False
+    training_seqlen: int = 8192
+    base_seqlen: int = 8192
+    seq_length: int = 8192
+    max_position_embeddings: int | None = None
+    ntk_length: int | None = None
+    rope_parameters: dict[str, Any] | None = None
+    use_cache: bool = True
+    bos_token_id: int | None = 1
+    eos_token_id: int | list[int] | None = 2
+    pad_token_id: int | None = 3
+    tie_word_embeddings: bool = False
+    pretraining_tp: int | None = 1
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        """Fill in what follows from other fields."""
+        if self.num_key_value_heads is None:
+            self.num_key_value_heads = self.n_head
+        if self.head_dim is None:
+            self.head_dim = self.hidden_size // self.n_head
+        if self.max_position_embeddings is None:
+            self.max_position_embeddings = self.ntk_length or self.seq_length
+        super().__post_init__(**kwargs)
+
+
+def ntk_scaling(config: TelechatConfig) -> tuple[float, float]:
+    """(α on the rotary base, factor on cosine and sine) for `config.ntk_length`; (1, 1) up to the training length.
+
+    α = max(2^⌈log₂(L / base) + 1⌉ − 1, 1) with L = max(length, training length); the factor is 0.1·ln(L / training
+    length) + 1 past the training length (published `modeling_telechat.py`, lines 82–140).
+    """
+    length = max(config.ntk_length or 0, config.training_seqlen)
+    alpha = max(2.0 ** math.ceil(math.log2(length / config.base_seqlen) + 1) - 1, 1.0)
+    factor = 1.0 if length <= config.training_seqlen else 0.1 * math.log(length / config.training_seqlen) + 1.0
+    return alpha, factor
+
+
+class TelechatRotaryEmbedding(LlamaRotaryEmbedding):
+    """Llama's rotary embedding with TeleChat2's base for a declared length."""
+
+    def __init__(self, config: TelechatConfig) -> None:
+        super().__init__(config)
+        if config.ntk_length is not None:
+            alpha, self.attention_scaling = ntk_scaling(config)
+            dim = self.inv_freq.shape[0] * 2
+            base = config.rope_parameters["rope_theta"] * alpha ** (dim / (dim - 2))  # type: ignore[index]
+            self.inv_freq = nn.Buffer(1.0 / base ** (torch.arange(0, dim, 2).float() / dim), persistent=False)
+            self.original_inv_freq = nn.Buffer(self.inv_freq.clone(), persistent=False)
+
+
+class TelechatAttention(LlamaAttention):
+    """Llama's attention with a bias on the output projection."""
+
+    def __init__(self, config: TelechatConfig, layer_idx: int) -> None:
+        super().__init__(config, layer_idx)
+        self.o_proj = nn.Linear(self.o_proj.in_features, self.o_proj.out_features, bias=True)
+
+
+class TelechatMLP(LlamaMLP):
+    """Llama's feed-forward layer with a bias on the down projection."""
+
+    def __init__(self, config: TelechatConfig) -> None:
+        super().__init__(config)
+        self.down_proj = nn.Linear(self.intermediate_size, self.hidden_size, bias=True)
+
+
+class TelechatDecoderLayer(LlamaDecoderLayer):
+    """A decoder layer of the two."""
+
+    def __init__(self, config: TelechatConfig, layer_idx: int) -> None:
+        super().__init__(config, layer_idx)
+        self.self_attn = TelechatAttention(config, layer_idx)
+        self.mlp = TelechatMLP(config)
+
+
+class TelechatPreTrainedModel(LlamaPreTrainedModel):
+    """What the TeleChat2 models have in common; refuses checkpoints of the first TeleChat."""
+
+    config_class = TelechatConfig
+    config: TelechatConfig
+    _no_split_modules: ClassVar = ["TelechatDecoderLayer"]
+    _can_record_outputs: ClassVar = {"hidden_states": TelechatDecoderLayer, "attentions": TelechatAttention}
+
+    def __init__(self, config: TelechatConfig, *args: Any, **kwargs: Any) -> None:
+        if config.vocab_size == TELECHAT1_VOCABULARY:
+            raise ValueError(
+                f"this is a TeleChat1 checkpoint (vocabulary {TELECHAT1_VOCABULARY}): it shares model_type 'telechat' with "
+                f"TeleChat2 and TeleChat2.5 but is another network with another tokenizer, which telechat does not run"
+            )
+        if config.embed_layernorm:
+            raise ValueError("embed_layernorm is true: no published TeleChat2 checkpoint uses it, and telechat does not")
+        LlamaPreTrainedModel.__init__(self, config, *args, **kwargs)
+
+
+class TelechatModel(LlamaModel, TelechatPreTrainedModel):
+    """The decoder without an output layer."""
+
+    def __init__(self, config: TelechatConfig) -> None:
+        TelechatPreTrainedModel.__init__(self, config)  # not Llama's: the layers are others
+        self.padding_idx = config.pad_token_id
+        self.vocab_size = config.vocab_size
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, self.padding_idx)
+        self.layers = nn.ModuleList(TelechatDecoderLayer(config, i) for i in range(config.n_layer))
+        self.norm = LlamaRMSNorm(config.hidden_size, eps=config.layer_norm_epsilon)
+        self.rotary_emb = TelechatRotaryEmbedding(config)
+        self.gradient_checkpointing = False
+        self.post_init()
+
+
+class TelechatForCausalLM(LlamaForCausalLM, TelechatPreTrainedModel):
+    """TeleChat2 and TeleChat2.5 as a transformers-native causal language model."""
+
+    def __init__(self, config: TelechatConfig) -> None:
+        TelechatPreTrainedModel.__init__(self, config)
+        self.model = TelechatModel(config)
+        self.vocab_size = config.vocab_size
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+
+class TelechatForSequenceClassification(LlamaForSequenceClassification, TelechatPreTrainedModel):
+    """TeleChat2 with a score head: the reward model."""
+
+
+class SplitKeyValue(ConversionOps):
+    """The published key_value matrix, rows k0 v0 k1 v1 … by head, as a key matrix and a value matrix."""
+
+    @torch.no_grad()
+    def convert(
+        self, input_dict: dict[str, Any], source_patterns: list[str], target_patterns: list[str], config: Any, **kwargs: Any
+    ) -> dict[str, torch.Tensor]:
+        """(2 × kv_heads × head_dim, hidden) → two of (kv_heads × head_dim, hidden)."""
+        (found,) = input_dict.values()
+        fused = found[0] if isinstance(found, list) else found
+        pairs = fused.view(-1, 2, config.head_dim, fused.shape[-1])
+        return {name: pairs[:, i].reshape(-1, fused.shape[-1]) for i, name in enumerate(target_patterns)}
+
+    @property
+    def reverse_op(self) -> ConversionOps:
+        """Back to the published layout."""
+        return JoinKeyValue()
+
+
+class JoinKeyValue(ConversionOps):
+    """A key matrix and a value matrix as the published key_value matrix."""
+
+    @torch.no_grad()
+    def convert(
+        self, input_dict: dict[str, Any], source_patterns: list[str], target_patterns: list[str], config: Any, **kwargs: Any
+    ) -> dict[str, torch.Tensor]:
+        """Two of (kv_heads × head_dim, hidden) → (2 × kv_heads × head_dim, hidden)."""
+        found = [input_dict[name] for name in source_patterns]
+        key, value = (item[0] if isinstance(item, list) else item for item in found)
+        heads = [matrix.view(-1, config.head_dim, matrix.shape[-1]) for matrix in (key, value)]
+        return {target_patterns[0]: torch.stack(heads, 1).reshape(-1, key.shape[-1])}
+
+    @property
+    def reverse_op(self) -> ConversionOps:
+        """Back to two matrices."""
+        return SplitKeyValue()
+
+
+# Published name → name in this package.
+RENAMED = {
+    "transformer.word_embeddings": "model.embed_tokens",
+    "transformer.h": "model.layers",
+    "transformer.ln_f": "model.norm",
+    "self_attention.query": "self_attn.q_proj",
+    "self_attention.dense": "self_attn.o_proj",
+}
+FUSED = ("self_attention.key_value.weight", ["self_attn.k_proj.weight", "self_attn.v_proj.weight"])
+
+
+def register() -> None:
+    """Make the Auto classes know TeleChat2, and the layout of its checkpoints; may be called any number of times."""
+    AutoConfig.register("telechat", TelechatConfig, exist_ok=True)
+    AutoModel.register(TelechatConfig, TelechatModel, exist_ok=True)
+    AutoModelForCausalLM.register(TelechatConfig, TelechatForCausalLM, exist_ok=True)
+    AutoModelForSequenceClassification.register(TelechatConfig, TelechatForSequenceClassification, exist_ok=True)
+    mapping = [WeightRenaming(source, target) for source, target in RENAMED.items()]
+    mapping.append(WeightConverter(FUSED[0], FUSED[1], [SplitKeyValue()]))
+    register_checkpoint_conversion_mapping("telechat", mapping, overwrite=True)
+
+
+register()
