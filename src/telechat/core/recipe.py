@@ -131,8 +131,10 @@ class RewardModelStage(Learning):
 
     kind: Literal["reward_model"] = "reward_model"
     batch: int = Field(32, ge=1, description="pairs in a step")
-    prompts: int = Field(120, ge=1, description="training prompts of each kind to sample from")
+    prompts: int = Field(400, ge=1, description="training prompts of each kind to sample from at most")
+    pairs: int = Field(200, ge=1, description="training pairs of a kind after which no more of its prompts are asked")
     samples: int = Field(8, ge=2, description="answers sampled to each prompt")
+    temperature: float = Field(1.0, gt=0, le=2)
     heldout_prompts: int = Field(40, ge=1, description="held-out prompts of each kind for the pair accuracy")
 
 

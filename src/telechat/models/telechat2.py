@@ -109,16 +109,15 @@ def ntk_scaling(config: TelechatConfig) -> tuple[float, float]:
 
 
 class TelechatRotaryEmbedding(LlamaRotaryEmbedding):
-    """Llama's rotary embedding with TeleChat2's base for a declared length."""
+    """Llama's rotary embedding with TeleChat2's base and factor for a declared length."""
 
-    def __init__(self, config: TelechatConfig) -> None:
-        super().__init__(config)
-        if config.ntk_length is not None:
-            alpha, self.attention_scaling = ntk_scaling(config)
-            dim = self.inv_freq.shape[0] * 2
-            base = config.rope_parameters["rope_theta"] * alpha ** (dim / (dim - 2))  # type: ignore[index]
-            self.inv_freq = nn.Buffer(1.0 / base ** (torch.arange(0, dim, 2).float() / dim), persistent=False)
-            self.original_inv_freq = nn.Buffer(self.inv_freq.clone(), persistent=False)
+    @staticmethod
+    def compute_default_rope_parameters(config: Any, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, float]:
+        """Inverse frequencies (head_dim / 2,) and the factor on cosine and sine."""
+        alpha, factor = ntk_scaling(config) if config.ntk_length is not None else (1.0, 1.0)
+        dim = config.head_dim
+        base = config.rope_parameters["rope_theta"] * alpha ** (dim / (dim - 2))
+        return 1.0 / base ** (torch.arange(0, dim, 2, dtype=torch.float) / dim), factor
 
 
 class TelechatAttention(LlamaAttention):
@@ -168,6 +167,9 @@ class TelechatPreTrainedModel(LlamaPreTrainedModel):
 class TelechatModel(LlamaModel, TelechatPreTrainedModel):
     """The decoder without an output layer."""
 
+    config_class = TelechatConfig
+    config: TelechatConfig
+
     def __init__(self, config: TelechatConfig) -> None:
         TelechatPreTrainedModel.__init__(self, config)  # not Llama's: the layers are others
         self.padding_idx = config.pad_token_id
@@ -183,6 +185,9 @@ class TelechatModel(LlamaModel, TelechatPreTrainedModel):
 class TelechatForCausalLM(LlamaForCausalLM, TelechatPreTrainedModel):
     """TeleChat2 and TeleChat2.5 as a transformers-native causal language model."""
 
+    config_class = TelechatConfig
+    config: TelechatConfig
+
     def __init__(self, config: TelechatConfig) -> None:
         TelechatPreTrainedModel.__init__(self, config)
         self.model = TelechatModel(config)
@@ -193,6 +198,9 @@ class TelechatForCausalLM(LlamaForCausalLM, TelechatPreTrainedModel):
 
 class TelechatForSequenceClassification(LlamaForSequenceClassification, TelechatPreTrainedModel):
     """TeleChat2 with a score head: the reward model."""
+
+    config_class = TelechatConfig
+    config: TelechatConfig
 
 
 class SplitKeyValue(ConversionOps):

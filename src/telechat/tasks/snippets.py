@@ -27,7 +27,8 @@ def add_loop(rng: random.Random, top: int) -> Snippet:
     """A constant is added a few times."""
     s, n, step = rng.randint(0, top), rng.randint(2, 4), rng.randint(2, 9)
     code = f"s = {s}\nfor i in range({n}):\n    s += {step}\nprint(s)"
-    return Snippet(code, str(s + step * n), " ".join(f"{s + step * i}+{step}={s + step * (i + 1)}" for i in range(n)))
+    trace = " ".join(f"{i + 1}: {s + step * i}+{step}={s + step * (i + 1)}" for i in range(n))
+    return Snippet(code, str(s + step * n), trace)
 
 
 def list_loop(rng: random.Random, top: int) -> Snippet:
@@ -82,7 +83,7 @@ def branch(rng: random.Random, top: int) -> Snippet:
 def repeat(rng: random.Random, top: int) -> Snippet:
     """A short text several times."""
     word, times = rng.choice((*SHORT, *"abcdxyz")), rng.randint(2, 4)
-    trace = " ".join([word] * times)
+    trace = " ".join(f"{i}: {word}" for i in range(1, times + 1))
     return Snippet(f'print("{word}" * {times})', word * times, trace)
 
 
@@ -113,7 +114,8 @@ def swap(rng: random.Random, top: int) -> Snippet:
     """Two variables change places."""
     a, b = rng.sample(range(1, 10 + top), 2)
     name = rng.choice("ab")
-    return Snippet(f"a = {a}\nb = {b}\na, b = b, a\nprint({name})", str(b if name == "a" else a), f"a={b} b={a}")
+    out = b if name == "a" else a
+    return Snippet(f"a = {a}\nb = {b}\na, b = b, a\nprint({name})", str(out), f"a={b} b={a}, {name}={out}")
 
 
 def append(rng: random.Random, top: int) -> Snippet:
@@ -127,7 +129,7 @@ def cut(rng: random.Random, top: int) -> Snippet:
     x = _items(rng, 3, 4)
     at = rng.randint(1, 2)
     code, out = rng.choice(((f"x[:{at}]", x[:at]), (f"x[{at}:]", x[at:])))
-    trace = " ".join(f"{i}:{item}" for i, item in enumerate(x))
+    trace = " ".join([*(f"{i}:{item}" for i, item in enumerate(x)), code, *map(str, out)])
     return Snippet(f"x = {x}\nprint({code})", str(out), trace)
 
 

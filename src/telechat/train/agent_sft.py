@@ -6,6 +6,8 @@ generated one that the verifier has accepted; single-turn problems are replayed 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from telechat.chat.render import Renderer
 from telechat.core.files import read_json, read_jsonl, write_json, write_jsonl
 from telechat.core.recipe import AgentSftStage
@@ -55,8 +57,19 @@ def collect(context: StageContext, config: AgentSftStage, rollouts: Rollouts, re
                 rows.append(sample_to_json(kind, [path_sample(renderer, task, task.paths[0])]))
                 shown += 1
         counts[kind] = {"own": own, "generated": shown, "problems": len(tasks)}
+    return rows + _replay(context, round(len(rows) * config.replay), rollouts, renderer, params), counts
+
+
+def _replay(context: StageContext, count: int, rollouts: Rollouts, renderer: Renderer, params: RolloutParams) -> list[dict]:
+    """`count` single-turn problems against forgetting: the model's own answer where it is right, else the worked path."""
     single = [k for k in context.kinds if not get_kind(k).multi_turn]
-    for i in range(round(len(rows) * config.replay) if single else 0):
-        task = generate(single[i % len(single)], "train", context.seed + 4, i // len(single))
-        rows.append(sample_to_json(task.kind, [path_sample(renderer, task, task.paths[0])]))
-    return rows, counts
+    if not single:
+        return []
+    tasks = [generate(single[i % len(single)], "train", context.seed + 4, i // len(single)) for i in range(count)]
+    params = replace(params, max_tokens=context.recipe.evaluation.max_tokens)
+    rows = []
+    for task, (attempt,) in zip(tasks, rollouts(tasks, 1, params), strict=True):
+        own = attempt.verdict is not None and attempt.verdict.passed
+        sample = trajectory_sample(attempt, 1.0) if own else path_sample(renderer, task, task.paths[0])
+        rows.append(sample_to_json(task.kind, [sample]))
+    return rows

@@ -62,7 +62,7 @@ def last_states(model: nn.Module, batch: Batch) -> torch.Tensor:
     return hidden_states(model, batch)[batch.last]
 
 
-TOKEN_SHARE = 0.5  # what the verdicts on prefixes count beside the comparison of whole answers
+TOKEN_SHARE = 2.0  # what the verdicts on prefixes count beside the comparison of whole answers
 
 
 def bradley_terry(model: Any, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:

@@ -23,7 +23,8 @@ from telechat.train.losses import bradley_terry, last_states
 from telechat.train.stage import Rollouts, StageContext, StageResult
 from telechat.train.trainer import Stateless
 
-PAIRS_PER_PROMPT = 2
+PAIRS_PER_PROMPT = 3
+ROUND = 80  # prompts of a kind that are asked together
 
 
 def run(context: StageContext, config: RewardModelStage) -> StageResult:
@@ -66,21 +67,34 @@ def well_formed(trajectory: Trajectory) -> bool:
 
 
 def sample_pairs(context: StageContext, config: RewardModelStage, rollouts: Rollouts, split: str, count: int) -> list[dict]:
-    """Pairs (right, wrong) of sampled answers of every single-turn kind."""
-    params = RolloutParams(context.recipe.evaluation.max_tokens, 1.0, seed=context.seed)
+    """Pairs (right, wrong) of sampled answers to `count` prompts of every single-turn kind at most.
+
+    For training a kind stops at `config.pairs` pairs, so that kinds which are seldom answered wrongly are asked longer.
+    """
+    params = RolloutParams(context.recipe.evaluation.max_tokens, config.temperature, seed=context.seed)
     rows: list[dict] = []
     kinds = [k for k in context.kinds if not get_kind(k).multi_turn]
     for number, kind in enumerate(kinds):
-        tasks = [generate(kind, split, context.seed + 2, i) for i in range(count)]
-        for task, attempts in zip(tasks, rollouts(tasks, config.samples, params), strict=True):
-            good = _distinct([a for a in attempts if well_formed(a) and a.verdict and a.verdict.passed])
-            bad = _distinct([a for a in attempts if well_formed(a) and a.verdict and not a.verdict.passed])
-            draw = rng("pairs", context.seed, task.id)
-            for right, wrong in zip(draw.sample(good, len(good)), draw.sample(bad, len(bad)), strict=False):
-                if sum(row["task"] == task.id for row in rows[-PAIRS_PER_PROMPT:]) < PAIRS_PER_PROMPT:
-                    rows.append({"kind": kind, "task": task.id, "right": _ids(right), "wrong": _ids(wrong)})
+        mine: list[dict] = []
+        for first in range(0, count, ROUND):
+            if split == "train" and len(mine) >= config.pairs:
+                break
+            tasks = [generate(kind, split, context.seed + 2, i) for i in range(first, min(first + ROUND, count))]
+            for task, attempts in zip(tasks, rollouts(tasks, config.samples, params), strict=True):
+                mine += _pairs(kind, task.id, attempts, context.seed)
+        rows += mine
         context.progress.update(f"{split} pairs", number + 1, len(kinds))
     return rows
+
+
+def _pairs(kind: str, task: str, attempts: Sequence[Trajectory], seed: int) -> list[dict]:
+    """Up to `PAIRS_PER_PROMPT` pairs of different answers to one prompt."""
+    good = _distinct([a for a in attempts if well_formed(a) and a.verdict and a.verdict.passed])
+    bad = _distinct([a for a in attempts if well_formed(a) and a.verdict and not a.verdict.passed])
+    draw = rng("pairs", seed, task)
+    matched = zip(draw.sample(good, len(good)), draw.sample(bad, len(bad)), strict=False)
+    rows = [{"kind": kind, "task": task, "right": _ids(right), "wrong": _ids(wrong)} for right, wrong in matched]
+    return rows[:PAIRS_PER_PROMPT]
 
 
 def _distinct(trajectories: Sequence[Trajectory]) -> list[Trajectory]:

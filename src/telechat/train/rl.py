@@ -3,7 +3,7 @@
 Kinds are drawn in proportion to p(1 − p), p being the running pass rate: what is never or always solved teaches
 nothing. Groups whose verdicts are all equal are skipped. Structured hints (the beginning of a worked solution, put
 into the model's thinking) help where sampling finds nothing, and are annealed away. Tool results are read, never
-learned. A few supervised samples can be replayed in each step.
+learned. A few right answers to tasks of all kinds can be replayed in each step.
 """
 
 from __future__ import annotations
@@ -152,8 +152,9 @@ class RlSource:
         return out
 
     def _replay(self, step: int, divisor: float) -> list[Sample]:
-        """Supervised samples of every kind of the recipe, so that none is forgotten while others are reinforced;
-        together they count `replay_weight` of a step."""
+        """One answer to a task of every kind of the recipe in turn, so that none is forgotten while others are
+        reinforced: the policy's own where it is verified right, the worked path where it is not. Together they count
+        `replay_weight` of a step."""
         config = self.config
         if not config.replay:
             return []
@@ -162,7 +163,11 @@ class RlSource:
         for i in range(config.replay):
             number = step * config.replay + i
             tasks.append(generate(kinds[number % len(kinds)], "train", self.seed + 17, number // len(kinds)))
-        samples = [path_sample(self.renderer, t, t.paths[0]) for t in tasks]
+        params = RolloutParams(config.max_tokens, 1.0, seed=seed_of(self.seed, "replay", step), turns=self.turns)
+        samples = []
+        for task, (attempt,) in zip(tasks, self.rollouts(tasks, 1, params), strict=True):
+            own = attempt.verdict is not None and attempt.verdict.passed
+            samples.append(trajectory_sample(attempt, 1.0) if own else path_sample(self.renderer, task, task.paths[0]))
         tokens = sum(sum(s.weights) for s in samples) or 1.0
         weight = config.replay_weight * divisor / tokens
         return [Sample(s.prompt, s.completion, tuple(weight * w for w in s.weights)) for s in samples]
