@@ -103,7 +103,7 @@ def rows_batch(rows: torch.Tensor, weights: torch.Tensor | None = None) -> Batch
     )
 
 
-GROUP_ROWS = 12  # attention groups hold at least this many rows: fewer would cost more in calls than in padding
+GROUP_ROWS = 8  # attention groups hold at least this many rows: fewer would cost more in calls than in padding
 PADDING = 1.3  # padded ÷ real keys that a group may have before it is closed
 SHARED = 8  # tokens that a common beginning must have to be computed once; shorter ones cost more in rows than they save
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from telechat.train.batches import Batch
-from telechat.train.packed import hidden_states
+from telechat.train.packed import hidden_states, trunk
 
 CHUNK = 4096  # tokens whose logits exist at the same time
 
@@ -63,6 +63,7 @@ def last_states(model: nn.Module, batch: Batch) -> torch.Tensor:
 
 
 TOKEN_SHARE = 2.0  # what the verdicts on prefixes count beside the comparison of whole answers
+TEXT_SHARE = 1.0  # what the right answers' own likelihood counts
 
 
 def bradley_terry(model: Any, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
@@ -70,7 +71,9 @@ def bradley_terry(model: Any, batch: Batch) -> tuple[torch.Tensor, dict[str, flo
 
     `weights` are +1 on the tokens of right answers and −1 on those of wrong ones: the score of every prefix is asked
     as well whether its answer comes out right, which keeps a verifier from learning its pairs by heart (Cobbe et al.
-    2021, arXiv 2110.14168 §4.2: token-level verifiers overfit less than solution-level ones).
+    2021, arXiv 2110.14168 §4.2: token-level verifiers overfit less than solution-level ones). Where input and output
+    embeddings are one matrix the right answers are learned as text, too, so that the trunk goes on learning the tasks
+    and not only their pairs (Yang et al. 2024, arXiv 2406.10216).
     """
     states = hidden_states(model, batch)
     scores = model.score(states[batch.last])[:, 0]  # (rows,)
@@ -78,4 +81,8 @@ def bradley_terry(model: Any, batch: Batch) -> tuple[torch.Tensor, dict[str, flo
     prefixes = model.score(F.embedding(batch.source, states))[:, 0]  # (targets,)
     tokens = F.softplus(-prefixes * batch.weights).mean() * len(margin)
     loss = -F.logsigmoid(margin).sum() + TOKEN_SHARE * tokens
+    if model.config.tie_word_embeddings:
+        right = batch.weights > 0
+        text = _nll(trunk(model).embed_tokens.weight, F.embedding(batch.source[right], states), batch.targets[right])
+        loss = loss + TEXT_SHARE * text.mean() * len(margin)
     return loss, {"right": float((margin.detach() > 0).sum()), "margin": float(margin.detach().sum())}

@@ -115,13 +115,17 @@ def _attend(qkv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, batch: Batc
         (group,) = batch.groups
         rows, time = group.queries.shape
         return _mixed(q.view(rows, time, heads, dim), kv.view(rows, time, 2 * kv_heads, dim), group.mask)
-    flat = []
-    for group in batch.groups:
-        # An embedding look-up is a gather whose backward sums rows in a fixed order on several threads.
-        queries = F.embedding(group.queries, q).view(*group.queries.shape, heads, dim)
-        both = F.embedding(group.keys, kv).view(*group.keys.shape, 2 * kv_heads, dim)
-        flat.append(_mixed(queries, both, group.mask))
-    return F.embedding(batch.back, flat[0] if len(flat) == 1 else torch.cat(flat))
+    # One gather for all groups, because the gradient of each is as large as what it gathers from. An embedding look-up
+    # is a gather whose backward sums rows in a fixed order on several threads.
+    asked = F.embedding(torch.cat([group.queries.flatten() for group in batch.groups]), q)
+    read = F.embedding(torch.cat([group.keys.flatten() for group in batch.groups]), kv)
+    queries = asked.split([group.queries.numel() for group in batch.groups])
+    both = read.split([group.keys.numel() for group in batch.groups])
+    mixed = [
+        _mixed(mine.view(*group.queries.shape, heads, dim), theirs.view(*group.keys.shape, 2 * kv_heads, dim), group.mask)
+        for group, mine, theirs in zip(batch.groups, queries, both, strict=True)
+    ]
+    return F.embedding(batch.back, mixed[0] if len(mixed) == 1 else torch.cat(mixed))
 
 
 def _mixed(queries: torch.Tensor, both: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

@@ -164,10 +164,16 @@ class RlSource:
             number = step * config.replay + i
             tasks.append(generate(kinds[number % len(kinds)], "train", self.seed + 17, number // len(kinds)))
         params = RolloutParams(config.max_tokens, 1.0, seed=seed_of(self.seed, "replay", step), turns=self.turns)
+        # Several turns of a few rows would take longer than the whole batch: where none are asked, none are rolled out.
+        multi = isinstance(config, AgenticRlStage)
+        asked = [t for t in tasks if multi or not get_kind(t.kind).multi_turn]
+        attempts = {t.id: attempt for t, (attempt,) in zip(asked, self.rollouts(asked, 1, params), strict=True)}
         samples = []
-        for task, (attempt,) in zip(tasks, self.rollouts(tasks, 1, params), strict=True):
-            own = attempt.verdict is not None and attempt.verdict.passed
-            samples.append(trajectory_sample(attempt, 1.0) if own else path_sample(self.renderer, task, task.paths[0]))
+        for task in tasks:
+            attempt = attempts.get(task.id)
+            own = attempt is not None and attempt.verdict is not None and attempt.verdict.passed
+            path = trajectory_sample(attempt, 1.0) if attempt and own else path_sample(self.renderer, task, task.paths[0])
+            samples.append(path)
         tokens = sum(sum(s.weights) for s in samples) or 1.0
         weight = config.replay_weight * divisor / tokens
         return [Sample(s.prompt, s.completion, tuple(weight * w for w in s.weights)) for s in samples]
