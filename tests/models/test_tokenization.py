@@ -126,6 +126,8 @@ def test_auto_tokenizer_loads_a_published_folder_without_remote_code(tmp_path, f
         assert tokenizer.convert_tokens_to_ids("<_end>") == 2
         ids = tokenizer("<_user>你好<_bot>", add_special_tokens=False).input_ids
         assert tokenizer.decode(ids) == "<_user>你好<_bot>"
+        text = "def f(x_1):\n\treturn 3.14  # 圆周率 😀"
+        assert tokenizer(text).input_ids == convert(tmp_path / "tokenizer.model").encode(text, add_special_tokens=False).ids
     tokenizer.save_pretrained(tmp_path / "again")
     again = AutoTokenizer.from_pretrained(tmp_path / "again")
     assert again("def f(x):\n    return 12").input_ids == tokenizer("def f(x):\n    return 12").input_ids

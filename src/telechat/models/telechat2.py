@@ -125,7 +125,7 @@ class TelechatAttention(LlamaAttention):
 
     def __init__(self, config: TelechatConfig, layer_idx: int) -> None:
         super().__init__(config, layer_idx)
-        self.o_proj = nn.Linear(self.o_proj.in_features, self.o_proj.out_features, bias=True)
+        self.o_proj = nn.Linear(config.n_head * self.head_dim, config.hidden_size, bias=True)
 
 
 class TelechatMLP(LlamaMLP):

@@ -18,6 +18,7 @@ from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerFas
 from telechat.core.errors import UserError
 
 MARK = "▁"  # SentencePiece's visible space
+BEHIND = "\ufdd0"  # a code point that is no character, for use between two steps of the decoder
 TELECHAT1_VOCABULARY = 160256
 
 
@@ -60,12 +61,27 @@ def convert(file: Path) -> Tokenizer:
     tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend(MARK), normalizers.Replace(" ", MARK)])
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_user_pattern(pieces)), behavior="isolated")
-    tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace(MARK, " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    )
     control = [piece for piece, _, kind in pieces if kind in (_CONTROL, _UNKNOWN)]
+    tokenizer.decoder = _decoder(control)
     tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in control])
     return tokenizer
+
+
+def _decoder(control: list[str]) -> decoders.Decoder:
+    """Pieces to text. Every segment of text was encoded with a space of its own in front, which goes again: at the
+    beginning, and behind each control token (a mark is put behind those while they are still tokens)."""
+    after_control = Regex("(?<=" + "|".join(r"\A" + re.escape(name) for name in control) + r")\z")
+    return decoders.Sequence(
+        [
+            decoders.Replace(after_control, BEHIND),
+            decoders.Replace(MARK, " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Replace(f"{BEHIND} ", ""),
+            decoders.Replace(BEHIND, ""),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
 
 
 def _merges(pieces: list[tuple[str, float, int]], vocabulary: dict[str, int]) -> list[tuple[str, str]]:
@@ -93,13 +109,15 @@ class TelechatTokenizer(PreTrainedTokenizerFast):
     """TeleChat2's and TeleChat2.5's tokenizer, converted from `tokenizer.model` where there is no `tokenizer.json`."""
 
     vocab_files_names: ClassVar = {"vocab_file": "tokenizer.model", "tokenizer_file": "tokenizer.json"}
-    slow_tokenizer_class: ClassVar = None
 
-    def __init__(self, vocab_file: str | None = None, tokenizer_file: str | None = None, **kwargs: Any) -> None:
-        if tokenizer_file is None and kwargs.get("tokenizer_object") is None and vocab_file is not None:
-            kwargs["tokenizer_object"] = convert(Path(vocab_file))
-        kwargs.setdefault("clean_up_tokenization_spaces", False)
-        super().__init__(tokenizer_file=tokenizer_file, **kwargs)
+    @classmethod
+    def convert_to_native_format(cls, trust_remote_code: bool = False, **kwargs: Any) -> dict[str, Any]:
+        """What transformers asks when it loads a folder: `tokenizer.json` as it is, else `tokenizer.model` converted
+        exactly (transformers' own conversion of SentencePiece files is not)."""
+        vocabulary, ready = kwargs.get("vocab_file"), kwargs.get("tokenizer_file")
+        if not (ready and Path(ready).is_file()) and vocabulary and Path(vocabulary).is_file():
+            kwargs["tokenizer_object"] = convert(Path(vocabulary))
+        return kwargs
 
 
 class Telechat3Tokenizer(TelechatTokenizer):
