@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from telechat.core.errors import UserError, one_line
 from telechat.core.files import read_json
-from telechat.models import telechat2, telechat3  # noqa: F401  (they register the architectures)
+from telechat.models import telechat2, telechat3, tokenization  # noqa: F401  (they register what Auto classes load)
 
 
 def check_folder(folder: str | Path) -> Path:

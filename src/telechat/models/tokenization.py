@@ -16,10 +16,10 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerFast
 
 from telechat.core.errors import UserError
+from telechat.models.telechat2 import TELECHAT1_VOCABULARY
 
 MARK = "▁"  # SentencePiece's visible space
 BEHIND = "\ufdd0"  # a code point that is no character, for use between two steps of the decoder
-TELECHAT1_VOCABULARY = 160256
 
 
 def read_pieces(file: Path) -> list[tuple[str, float, int]]:

@@ -19,18 +19,19 @@ def _nll(head: torch.Tensor, states: torch.Tensor, targets: torch.Tensor) -> tor
     return F.cross_entropy(F.linear(states, head).float(), targets, reduction="none")
 
 
-def token_nll(model: Any, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def token_nll(head: torch.Tensor, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """−log p(target) for each (tokens, hidden) state; never more than `CHUNK` rows of logits in memory. (tokens,)"""
-    head = model.get_output_embeddings().weight
     if len(states) <= CHUNK:
         return _nll(head, states, targets)
     chunks = zip(states.split(CHUNK), targets.split(CHUNK), strict=True)
     return torch.cat([checkpoint(_nll, head, s, t, use_reentrant=False) for s, t in chunks])
 
 
-def _target_nll(model: nn.Module, batch: Batch) -> torch.Tensor:
+def _target_nll(model: Any, batch: Batch) -> torch.Tensor:
     """−log p of every learned token: (targets,). Other tokens never reach the output layer."""
-    return token_nll(model, F.embedding(batch.source, hidden_states(model, batch)), batch.targets)
+    return token_nll(
+        model.get_output_embeddings().weight, F.embedding(batch.source, hidden_states(model, batch)), batch.targets
+    )
 
 
 def next_token(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
@@ -83,6 +84,6 @@ def bradley_terry(model: Any, batch: Batch) -> tuple[torch.Tensor, dict[str, flo
     loss = -F.logsigmoid(margin).sum() + TOKEN_SHARE * tokens
     if model.config.tie_word_embeddings:
         right = batch.weights > 0
-        text = _nll(trunk(model).embed_tokens.weight, F.embedding(batch.source[right], states), batch.targets[right])
+        text = token_nll(trunk(model).embed_tokens.weight, F.embedding(batch.source[right], states), batch.targets[right])
         loss = loss + TEXT_SHARE * text.mean() * len(margin)
     return loss, {"right": float((margin.detach() > 0).sum()), "margin": float(margin.detach().sum())}
