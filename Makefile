@@ -1,6 +1,6 @@
 # make quickstart: the whole life of a model, from nothing, on two CPU cores
 # make test:       the tests
-.PHONY: quickstart smoke install test test-slow lint format clean
+.PHONY: quickstart smoke install test test-slow test-plugins lint format clean
 
 VENV := .venv
 PYTHON ?= python3
@@ -28,6 +28,11 @@ test: install lint
 test-slow: install
 	$(BIN)/python -m pytest -m "slow and not gpu and not network"
 
+# The plugins against the real vLLM and SGLang, without their GPU packages; each in an environment of its own.
+test-plugins:
+	PYTHON=$(PYTHON) tests/plugins/run.sh vllm
+	PYTHON=$(PYTHON) tests/plugins/run.sh sglang
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -38,4 +43,4 @@ format: install
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info
+	rm -rf $(VENV) .venv-vllm .venv-sglang build dist src/*.egg-info

@@ -16,6 +16,7 @@ STAIRS = [
     ["bench", "doctor"],
     ["pipeline", "report", "report_html"],
     ["serve"],
+    ["backends"],
     ["evals"],
     ["envs"],
     ["train"],

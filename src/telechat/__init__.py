@@ -12,15 +12,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from telechat.models.auto import register_when_needed
+
 if TYPE_CHECKING:
     from telechat.serve.session import ChatModel
+
+register_when_needed()
 
 __version__ = "0.1.0"
 __all__ = ["load", "run"]
 
 
 def load(model: str | Path) -> ChatModel:
-    """A model to talk to, from a checkpoint folder or a finished run directory.
+    """A model to talk to, from a checkpoint folder, a finished run directory or a hub (`owner/name`,
+    `modelscope:owner/name`; fetched when it is not there yet).
 
     Raises `telechat.core.errors.UserError` when the folder holds no checkpoint.
     """

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-from pathlib import Path
 from typing import Any
 
 import telechat
-from telechat.core.files import read_json
+from telechat.core.errors import UserError
 
 REFERENCE_GFLOPS = 250.0  # the machine whose quickstart time is 600 s
 QUICKSTART_SECONDS = 600.0
@@ -48,30 +47,29 @@ def _version(name: str) -> str | None:
 
 
 def examine_checkpoint(folder: str) -> dict[str, Any]:
-    """What the checkpoint in `folder` is; a `UserError` when it is none."""
-    from safetensors import safe_open
+    """What the checkpoint in `folder` is, whether it will load, with which template and parsers, and what is odd.
 
-    from telechat.models.loading import check_folder, load_tokenizer
+    Raises `UserError` when there is no checkpoint.
+    """
+    from telechat.models.examine import examine
+    from telechat.models.loading import load_tokenizer
+    from telechat.serve.session import format_of, same_template
 
-    path: Path = check_folder(folder)
-    config = read_json(path / "config.json")
-    parameters, tensors = 0, 0
-    for shard in sorted(path.glob("*.safetensors")):
-        with safe_open(shard, "pt") as file:
-            for name in file.keys():  # noqa: SIM118
-                shape = file.get_slice(name).get_shape()
-                size = 1
-                for length in shape:
-                    size *= length
-                parameters, tensors = parameters + size, tensors + 1
-    tokenizer = load_tokenizer(path)
+    found = examine(folder)
+    told = found.to_dict()
+    try:
+        tokenizer = load_tokenizer(found.folder)
+    except UserError as error:
+        return {**told, "loads": False, "problems": [*found.problems, str(error)], "tokenizer": None}
+    chat_format = format_of(tokenizer)
+    if tokenizer.chat_template and not same_template(tokenizer, chat_format):
+        told["odd"].append(f"its chat template differs from {chat_format.name}'s; that format is used, `--format` changes it")
     return {
-        "folder": str(path),
-        "architecture": (config.get("architectures") or ["?"])[0],
-        "model_type": config.get("model_type"),
-        "parameters": parameters,
-        "tensors": tensors,
-        "context": config.get("max_position_embeddings"),
+        **told,
+        "tokenizer": type(tokenizer).__name__,
         "vocabulary": len(tokenizer),
         "chat_template": bool(tokenizer.chat_template),
+        "format": chat_format.name,
+        "reasoning": chat_format.thinking,
+        "tool_calls": chat_format.calls,
     }

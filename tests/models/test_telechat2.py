@@ -19,15 +19,15 @@ SMALL = dict(
 )  # fmt: skip
 
 
-def published(seed: int = 0, kv_heads: int = 2) -> dict[str, torch.Tensor]:
+def published(seed: int = 0, kv_heads: int = 2, vocabulary: int = 300) -> dict[str, torch.Tensor]:
     """Random tensors under the published names."""
     draw = torch.Generator().manual_seed(seed)
 
     def random(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=draw) * 0.05
 
-    tensors = {"transformer.word_embeddings.weight": random(300, 64), "transformer.ln_f.weight": 1 + random(64)}
-    tensors["lm_head.weight"] = random(300, 64)
+    tensors = {"transformer.word_embeddings.weight": random(vocabulary, 64), "transformer.ln_f.weight": 1 + random(64)}
+    tensors["lm_head.weight"] = random(vocabulary, 64)
     for i in range(3):
         room = f"transformer.h.{i}"
         tensors |= {
@@ -45,16 +45,16 @@ def published(seed: int = 0, kv_heads: int = 2) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def checkpoint(folder, architecture: str = "TelechatForCausalLM", **changes):
+def checkpoint(folder, architecture: str = "TelechatForCausalLM", vocabulary: int = 300, **changes):
     """A checkpoint folder in the published layout, two shards with an index."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = {"model_type": "telechat", "architectures": [architecture], **SMALL, **changes}
+    config = {"model_type": "telechat", "architectures": [architecture], **SMALL, "vocab_size": vocabulary, **changes}
     config["auto_map"] = {
         "AutoConfig": "configuration_telechat.TelechatConfig",
         "AutoModelForCausalLM": "modeling_telechat.TelechatForCausalLM",
     }
     (folder / "config.json").write_text(json.dumps(config))
-    tensors = published(kv_heads=config["num_key_value_heads"] or config["n_head"])
+    tensors = published(kv_heads=config["num_key_value_heads"] or config["n_head"], vocabulary=vocabulary)
     names = sorted(tensors)
     shards = {
         "model-00001-of-00002.safetensors": names[: len(names) // 2],

@@ -21,8 +21,19 @@ def command(
     chat_format: Annotated[str | None, typer.Option("--format", help="chat format; default the checkpoint's own")] = None,
     slots: Annotated[int, typer.Option(help="answers that are generated together at most", min=1, max=4096)] = 32,
     context: Annotated[int | None, typer.Option(help="tokens of prompt and answer at most; default the model's", min=2)] = None,
+    engine: Annotated[str, typer.Option(help="native (this package's own), vllm or sglang")] = "native",
+    tensor_parallel: Annotated[
+        int, typer.Option("--tensor-parallel-size", help="devices that share the model (vllm, sglang)", min=1)
+    ] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the engine's command and do nothing")] = False,
 ) -> None:
-    """Serve a model: /v1/chat/completions, /v1/models, /health. Ctrl-C or SIGTERM ends it."""
+    """Serve a model: /v1/chat/completions, /v1/models, /health. Ctrl-C or SIGTERM ends it.
+
+    With --engine vllm or sglang this becomes that engine, started with our plugin and every flag the checkpoint needs.
+    """
+    if engine != "native" or dry_run:
+        _launch(model, engine, host, port, api_key, name, chat_format, context, tensor_parallel, dry_run)
+        return
     from telechat.serve.server import reserve, run, url_of
 
     with reserve(host, port) as listener:  # before anything heavy: a port in use is known at once
@@ -42,3 +53,52 @@ def command(
             typer.echo("telechat: warning: anybody who reaches this machine can use the model; give --api-key", err=True)
         line = f"telechat: serving {names[0]} at {url_of(listener)}/v1 (Ctrl-C ends)"
         run(app, listener, ready=lambda: typer.echo(line, err=True), give_up=worker.halt)
+
+
+def _launch(
+    model: str,
+    engine: str,
+    host: str,
+    port: int,
+    api_key: str | None,
+    name: str | None,
+    chat_format: str | None,
+    context: int | None,
+    tensor_parallel: int,
+    dry_run: bool,
+) -> None:
+    import shlex
+    from typing import cast
+
+    from telechat.backends.launch import COMMANDS, EngineName, Launch, start
+    from telechat.chat.formats import get_format
+    from telechat.core.errors import UserError
+    from telechat.models.hub import find
+    from telechat.models.loading import load_tokenizer
+    from telechat.serve.session import format_of, same_template
+
+    if engine not in COMMANDS:
+        known = ", ".join(("native", *COMMANDS))
+        raise UserError(
+            "--dry-run: only vllm and sglang are commands of their own"
+            if engine == "native"
+            else f"--engine {engine}: use one of {known}"
+        )
+    folder = find(model)
+    tokenizer = load_tokenizer(folder)
+    fmt = get_format(chat_format) if chat_format else format_of(tokenizer)
+    launch = Launch(
+        model=folder,
+        format=fmt,
+        name=name or Path(model).name,
+        host=host,
+        port=port,
+        context=context,
+        tensor_parallel=tensor_parallel,
+        has_template=same_template(tokenizer, fmt),
+        api_key=api_key,
+    )
+    if dry_run:
+        typer.echo(shlex.join(COMMANDS[engine](launch)))
+        return
+    start(cast(EngineName, engine), launch)

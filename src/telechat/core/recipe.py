@@ -122,6 +122,7 @@ class SftStage(Learning):
     keep: float = Field(0.8, gt=0, le=1, description="share of the pool that is kept")
     probes: int = Field(2, ge=0, description="samples of the present model that estimate a problem's pass rate")
     paths: int = Field(2, ge=1, description="solution paths of a problem at most")
+    several: float = Field(1.0, ge=0, le=1, description="share of the problems that show more than their first path")
     data_from: str | None = Field(None, description="an earlier sft stage whose problems are used again")
     weights: dict[str, float] = Field(default_factory=dict, description="share of a kind relative to the others (default 1)")
 

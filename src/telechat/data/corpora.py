@@ -24,6 +24,8 @@ from telechat.tasks.facts import statements
 from telechat.tasks.registry import generate, get_kind
 
 _SKIPPED = {"test", "tests", "idlelib", "lib2to3", "site-packages", "ensurepip", "turtledemo", "__pycache__", "config"}
+OTHER_PATHS = 0.15
+"""Share of the task documents that do not follow the most reliable path of their task."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,7 @@ def documents(source: str, part: str, seed: int, kinds: tuple[str, ...]) -> Iter
     names = kinds_of(source, kinds)
     for index in range(1 << 30):
         task = generate(names[index % len(names)], part, seed, index)
-        path = rng("path", source, seed, index).choice(task.paths)
+        draw = rng("path", source, seed, index)
+        path = draw.choice(task.paths[1:] or task.paths) if draw.random() < OTHER_PATHS else task.paths[0]
         text = plain_text(task, path) if room == "text" else ""
         yield Document(source, text, task, path, certified=True)

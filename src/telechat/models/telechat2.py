@@ -36,7 +36,7 @@ from transformers.models.llama.modeling_llama import (
     LlamaRotaryEmbedding,
 )
 
-TELECHAT1_VOCABULARY = 160256  # checkpoints of the first TeleChat share `model_type`
+from telechat.models.first_generation import REFUSAL, TELECHAT1_VOCABULARY
 
 
 class TelechatConfig(PreTrainedConfig):
@@ -155,10 +155,7 @@ class TelechatPreTrainedModel(LlamaPreTrainedModel):
 
     def __init__(self, config: TelechatConfig, *args: Any, **kwargs: Any) -> None:
         if config.vocab_size == TELECHAT1_VOCABULARY:
-            raise ValueError(
-                f"this is a TeleChat1 checkpoint (vocabulary {TELECHAT1_VOCABULARY}): it shares model_type 'telechat' with "
-                f"TeleChat2 and TeleChat2.5 but is another network with another tokenizer, which telechat does not run"
-            )
+            raise ValueError(f"this checkpoint {REFUSAL}")
         if config.embed_layernorm:
             raise ValueError("embed_layernorm is true: no published TeleChat2 checkpoint uses it, and telechat does not")
         LlamaPreTrainedModel.__init__(self, config, *args, **kwargs)

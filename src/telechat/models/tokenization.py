@@ -15,8 +15,11 @@ from typing import Any, ClassVar
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerFast
 
+from telechat.chat.formats import get_format
+from telechat.chat.template import chat_template
 from telechat.core.errors import UserError
-from telechat.models.telechat2 import TELECHAT1_VOCABULARY
+from telechat.core.files import read_json
+from telechat.models.first_generation import REFUSAL, TELECHAT1_VOCABULARY
 
 MARK = "▁"  # SentencePiece's visible space
 BEHIND = "\ufdd0"  # a code point that is no character, for use between two steps of the decoder
@@ -47,7 +50,7 @@ def convert(file: Path) -> Tokenizer:
     """A `tokenizers.Tokenizer` that encodes and decodes as the SentencePiece model in `file` does."""
     pieces = read_pieces(file)
     if len(pieces) == TELECHAT1_VOCABULARY:
-        raise UserError(f"{file}: is the tokenizer of TeleChat1 ({TELECHAT1_VOCABULARY} pieces), which telechat does not run")
+        raise UserError(f"{file}: {REFUSAL}")
     vocabulary = {piece: i for i, (piece, _, _) in enumerate(pieces)}
     unknown = next(piece for piece, _, kind in pieces if kind == _UNKNOWN)
     model = models.BPE(
@@ -105,10 +108,35 @@ def _user_pattern(pieces: list[tuple[str, float, int]]) -> str:
     return "|".join(re.escape(name) for name in names) or r"(?!)"
 
 
+def disagreements(folder: Path) -> list[str]:
+    """Special tokens to which `tokenizer.model` and `tokenizer_config.json` in `folder` give different ids.
+
+    The published TeleChat3-36B is such a case (`<think>` and `</think>` change places). What counts is
+    `tokenizer.model`; ids are found by name everywhere in this package.
+    """
+    vocabulary, settings = folder / "tokenizer.model", folder / "tokenizer_config.json"
+    if not (vocabulary.is_file() and settings.is_file()):
+        return []
+    declared = read_json(settings).get("added_tokens_decoder") or {}
+    ids = {piece: number for number, (piece, _, _) in enumerate(read_pieces(vocabulary))}
+    return [
+        f"{token['content']} is {ids[token['content']]} in tokenizer.model and {number} in tokenizer_config.json"
+        for number, token in declared.items()
+        if token["content"] in ids and ids[token["content"]] != int(number)
+    ]
+
+
 class TelechatTokenizer(PreTrainedTokenizerFast):
     """TeleChat2's and TeleChat2.5's tokenizer, converted from `tokenizer.model` where there is no `tokenizer.json`."""
 
     vocab_files_names: ClassVar = {"vocab_file": "tokenizer.model", "tokenizer_file": "tokenizer.json"}
+    default_format: ClassVar[str] = "telechat2.5"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """As in transformers; a checkpoint that brings no chat template gets the one of its family."""
+        if kwargs.get("chat_template") is None:
+            kwargs["chat_template"] = chat_template(get_format(self.default_format))
+        super().__init__(*args, **kwargs)
 
     @classmethod
     def convert_to_native_format(cls, trust_remote_code: bool = False, **kwargs: Any) -> dict[str, Any]:
@@ -122,6 +150,8 @@ class TelechatTokenizer(PreTrainedTokenizerFast):
 
 class Telechat3Tokenizer(TelechatTokenizer):
     """TeleChat3's and TeleChat3-Coder's tokenizer: the same conversion of another vocabulary."""
+
+    default_format: ClassVar[str] = "telechat3"
 
 
 class _Anchor(PreTrainedConfig):

@@ -14,7 +14,8 @@ from telechat.chat.parser import Delta
 from telechat.chat.render import Renderer, render_text
 from telechat.core.types import Message
 from telechat.engine import Engine, SamplingParams
-from telechat.models.loading import check_folder, load_model, load_tokenizer
+from telechat.models.hub import find
+from telechat.models.loading import load_model, load_tokenizer
 from telechat.serve.answer import Answer
 
 DEFAULT_FORMAT = "telechat3-coder"
@@ -29,12 +30,17 @@ def format_of(tokenizer: Any) -> Format:
     """
     shown = _probe(tokenizer)
     for fmt in FORMATS.values():
-        if shown == render_text(fmt, [_PROBE]):
+        if same_template(tokenizer, fmt):
             return fmt
     for name in ("telechat3-coder", "telechat3", "telechat2.5"):
         if shown.endswith(get_format(name).generation_prompt):
             return get_format(name)
     return get_format(DEFAULT_FORMAT if THINK in tokenizer.get_vocab() else "telechat2.5")
+
+
+def same_template(tokenizer: Any, fmt: Format) -> bool:
+    """Whether the checkpoint's own template shows a question as `fmt` does."""
+    return _probe(tokenizer) == render_text(fmt, [_PROBE])
 
 
 def _probe(tokenizer: Any) -> str:
@@ -83,11 +89,11 @@ class ChatModel:
 
     @classmethod
     def load(cls, folder: str | Path, fmt: str | None = None) -> ChatModel:
-        """The model in a checkpoint folder or a finished run directory, in the format `fmt` or the checkpoint's own.
+        """The model in a checkpoint folder or a finished run directory, or of a hub name, in the format `fmt` or its own.
 
         Raises `UserError` when there is none, or when its tokenizer is not of the family.
         """
-        path = check_folder(folder)
+        path = find(folder)
         chosen = get_format(fmt) if fmt else None
         tokenizer = load_tokenizer(path)
         return cls(load_model(path), tokenizer, chosen)

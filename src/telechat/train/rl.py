@@ -159,14 +159,15 @@ class RlSource:
         if not config.replay:
             return []
         kinds = self.all_kinds
+        if isinstance(config, AgenticRlStage):  # its own kinds are reinforced already; their turns would take the time
+            kinds = [k for k in kinds if k not in self.curriculum.kinds] or kinds
         tasks = []
         for i in range(config.replay):
             number = step * config.replay + i
             tasks.append(generate(kinds[number % len(kinds)], "train", self.seed + 17, number // len(kinds)))
         params = RolloutParams(config.max_tokens, 1.0, seed=seed_of(self.seed, "replay", step), turns=self.turns)
-        # Several turns of a few rows would take longer than the whole batch: where none are asked, none are rolled out.
-        multi = isinstance(config, AgenticRlStage)
-        asked = [t for t in tasks if multi or not get_kind(t.kind).multi_turn]
+        # Several turns of a few rows would take longer than the whole batch: their worked paths are replayed.
+        asked = [t for t in tasks if not get_kind(t.kind).multi_turn]
         attempts = {t.id: attempt for t, (attempt,) in zip(asked, self.rollouts(asked, 1, params), strict=True)}
         samples = []
         for task in tasks:

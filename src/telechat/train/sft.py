@@ -14,7 +14,7 @@ from telechat.chat.render import Renderer
 from telechat.core.errors import UserError
 from telechat.core.files import read_jsonl, write_jsonl
 from telechat.core.recipe import SftStage
-from telechat.core.seeds import shuffled
+from telechat.core.seeds import rng, shuffled
 from telechat.core.types import RolloutParams, Task
 from telechat.data.select import pass_rates, select, signature
 from telechat.tasks.registry import generate
@@ -34,7 +34,7 @@ def run(context: StageContext, config: SftStage) -> StageResult:
         file = _problems_of(context, config.data_from)
     elif not file.exists():
         chosen = choose(context, config, context.rollouts(model.eval()))
-        write_jsonl(file, (sample_to_json(t.kind, task_paths(renderer, t, config.paths, context.seed)) for t in chosen))
+        write_jsonl(file, (sample_to_json(t.kind, task_paths(renderer, t, config, context.seed)) for t in chosen))
     rows = read_jsonl(file)
     problems = [sample_from_json(row) for row in rows]
     source = Stateless(epochs(problems, config.batch, context.seed, config.microbatch_tokens))
@@ -73,8 +73,13 @@ def choose(context: StageContext, config: SftStage, rollouts: Rollouts) -> list[
     return chosen
 
 
-def task_paths(renderer: Renderer, task: Task, count: int, seed: int) -> list[Sample]:
-    """`count` solution paths of a task at most: the most reliable one and others in random order."""
+def task_paths(renderer: Renderer, task: Task, config: SftStage, seed: int) -> list[Sample]:
+    """The most reliable path of a task; for a share `config.several` of the tasks others as well, in random order.
+
+    A small model cannot learn answers without steps to most problems; where every problem shows one, their noise costs
+    a third of the score at equal time (docs/log.md).
+    """
+    count = config.paths if rng("several", seed, task.id).random() < config.several else 1
     others = shuffled(list(task.paths[1:]), "paths", seed, task.id)
     return [path_sample(renderer, task, path) for path in (task.paths[0], *others)[:count]]
 

@@ -48,7 +48,7 @@ class CallNone(Kind):
         wish = request(rng, wanted, chinese)
         text = wrapped(rng, wish.do, chinese, transfer)
         content = f"没有工具能{wish.do}。" if chinese else f"No tool can {wish.do}."
-        thinking = "; ".join(f"{tool.name} no" for tool in offered)
+        thinking = f"{wanted.name} no"  # as in the other kinds the name comes first; here it is not among the tools
         check = {"topic": list(wanted.topic), "arguments": [str(value) for value in wish.arguments.values()]}
         tools = [tool.schema() for tool in offered]
         return Draft(ask(text), [answer(content, thinking), answer(content)], check, tools, 0.2 + 0.2 * len(offered))

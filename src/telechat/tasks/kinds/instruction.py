@@ -108,7 +108,7 @@ class Instruction(Kind):
         topic = rng.choice(list(TOPICS))
         count = rng.randint(2, 6 if transfer else 5)
         order, text = rng.choice(FAMILIES)(rng, topic, count)
-        words = _words(order)
+        words = sorted(_words(order)) if order.ordered else _words(order)
         if order.topic in TOPICS:
             text = f"{rng.choice(VERBS_TRANSFER if transfer else VERBS)} {text}"
         elif transfer:

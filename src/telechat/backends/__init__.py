@@ -1,0 +1,1 @@
+"""Where else it runs: plugins for vLLM and SGLang, and the commands that start them."""

@@ -1,0 +1,113 @@
+"""The full command that serves a checkpoint with vLLM or SGLang: parsers, template, context length, parallelism."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NoReturn
+
+from telechat.chat.formats import Format
+from telechat.chat.template import chat_template
+from telechat.core.errors import UserError
+from telechat.core.files import read_json, write_text
+
+EngineName = Literal["vllm", "sglang"]
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What to serve and how; None leaves a value to the checkpoint or the engine."""
+
+    model: Path
+    format: Format
+    name: str
+    host: str = "127.0.0.1"
+    port: int = 8000
+    context: int | None = None
+    tensor_parallel: int = 1
+    has_template: bool = True
+    api_key: str | None = None
+    more: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def max_len(self) -> int | None:
+        """The context to serve: what was asked for, at most what the checkpoint holds.
+
+        Engines that multiply the YaRN factor into it once more read positions beyond the rotary table."""
+        config = read_json(self.model / "config.json")
+        limit = config.get("max_position_embeddings") or config.get("seq_length")
+        if limit and self.context and self.context > limit:
+            raise UserError(f"--context {self.context}: {self.name} holds {limit} tokens at most")
+        return self.context or limit
+
+    @property
+    def tool_parser(self) -> str:
+        """The name under which our plugin registers the parser of this format."""
+        return "telechat3" if self.format.calls == "xml" else "telechat2.5"
+
+    @property
+    def reasoning_parser(self) -> str | None:
+        """None for a format that does not think."""
+        return "telechat3" if self.format.thinks else None
+
+
+def template_file(fmt: Format) -> Path:
+    """The Jinja template of a format, as a file that an engine can be pointed to."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    file = cache / "telechat" / "templates" / f"{fmt.name}.jinja"
+    text = chat_template(fmt)
+    if not file.is_file() or file.read_text(encoding="utf-8") != text:
+        write_text(file, text)
+    return file
+
+
+def vllm_command(launch: Launch) -> list[str]:
+    """`vllm serve …` with every flag that this checkpoint needs."""
+    command = ["vllm", "serve", str(launch.model), "--served-model-name", launch.name]
+    command += ["--host", launch.host, "--port", str(launch.port)]
+    if launch.max_len:
+        command += ["--max-model-len", str(launch.max_len)]
+    if launch.tensor_parallel > 1:
+        command += ["--tensor-parallel-size", str(launch.tensor_parallel)]
+    command += ["--enable-auto-tool-choice", "--tool-call-parser", launch.tool_parser]
+    if launch.reasoning_parser:
+        command += ["--reasoning-parser", launch.reasoning_parser]
+    if not launch.has_template:
+        command += ["--chat-template", str(template_file(launch.format))]
+    return [*command, *launch.more]
+
+
+def sglang_command(launch: Launch) -> list[str]:
+    """`python -m sglang.launch_server …` with every flag that this checkpoint needs."""
+    command = ["python", "-m", "sglang.launch_server", "--model-path", str(launch.model)]
+    command += ["--served-model-name", launch.name, "--host", launch.host, "--port", str(launch.port)]
+    if launch.max_len:
+        command += ["--context-length", str(launch.max_len)]
+    if launch.tensor_parallel > 1:
+        command += ["--tp-size", str(launch.tensor_parallel)]
+    command += ["--tool-call-parser", launch.tool_parser]
+    if launch.reasoning_parser:
+        command += ["--reasoning-parser", launch.reasoning_parser]
+    if not launch.has_template:
+        command += ["--chat-template", str(template_file(launch.format))]
+    return [*command, *launch.more]
+
+
+COMMANDS = {"vllm": vllm_command, "sglang": sglang_command}
+
+
+def start(engine: EngineName, launch: Launch) -> NoReturn:
+    """Become the engine. The API key goes through the environment, never onto the command line."""
+    command = COMMANDS[engine](launch)
+    if shutil.which(command[0]) is None:
+        raise UserError(f"{engine} is not installed here: pip install 'telechat[{engine}]' in an environment with a GPU")
+    environment = dict(os.environ)
+    if launch.api_key:
+        if engine == "vllm":
+            environment["VLLM_API_KEY"] = launch.api_key
+        else:
+            command += ["--api-key", launch.api_key]
+    os.execvpe(command[0], command, environment)

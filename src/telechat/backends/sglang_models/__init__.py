@@ -1,0 +1,1 @@
+"""Architectures that SGLang is told of (`ModelRegistry.register` imports every module of this package)."""

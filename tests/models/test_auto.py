@@ -1,0 +1,36 @@
+"""`import telechat` is the one line that makes transformers know the family, before or after transformers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.models.published import telechat3_coder, telechat25
+
+ORDERS = {
+    "telechat first": "import telechat\nfrom transformers import {auto}",
+    "transformers first": "from transformers import {auto}\nimport telechat",
+    "module of transformers first": "import transformers\nimport telechat\n{auto} = transformers.{auto}",
+}
+
+
+@pytest.mark.parametrize(
+    ("order", "auto"),
+    [(order, "AutoModelForCausalLM") for order in ORDERS]
+    + [("telechat first", name) for name in ("AutoConfig", "AutoTokenizer")],
+)
+def test_one_line_is_enough(tmp_path, order, auto):
+    folder = (telechat25 if auto == "AutoTokenizer" else telechat3_coder)(tmp_path / "model")
+    load = f"{auto}.from_pretrained({str(folder)!r}, trust_remote_code=True)"
+    program = ORDERS[order].format(auto=auto) + f"\nprint(type({load}))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-1500:]
+    assert "telechat.models" in done.stdout
+
+
+def test_it_does_not_import_transformers_or_torch():
+    program = "import sys, telechat; print({'torch', 'transformers'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,153 @@
+"""The plugin in the real vLLM: found by its entry point, and its parsers behind vLLM's own composed parser."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("vllm", reason="vLLM is not installed here; `make test-plugins` makes an environment with it")
+
+from transformers import AutoTokenizer
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+from vllm.parser.parser_manager import ParserManager
+from vllm.plugins import load_general_plugins
+from vllm.reasoning import ReasoningParserManager
+from vllm.tool_parsers import ToolParserManager
+
+from telechat.chat.formats import get_format
+from telechat.chat.parser import parse
+from tests.models.published import telechat3_coder, telechat25
+from tests.plugins.outputs import CLASSIC, CODER, TOOLS
+
+load_general_plugins()
+CASES = [("telechat3-coder", "telechat3", "telechat3", name, text) for name, text in CODER.items()]
+CASES += [("telechat2.5", "telechat2.5", None, name, text) for name, text in CLASSIC.items()]
+cases = pytest.mark.parametrize(("fmt", "tool", "reasoning", "name", "text"), CASES, ids=[f"{c[0]}-{c[3]}" for c in CASES])
+
+
+@pytest.fixture(scope="module")
+def tokenizers(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    made = {"telechat3-coder": telechat3_coder(folder / "coder"), "telechat2.5": telechat25(folder / "classic")}
+    return {name: AutoTokenizer.from_pretrained(path) for name, path in made.items()}
+
+
+def request(**changes):
+    body = {"model": "m", "messages": [{"role": "user", "content": "x"}], "tools": TOOLS, "tool_choice": "auto", **changes}
+    return ChatCompletionRequest(**body)
+
+
+def composed(tokenizer, tool, reasoning, asked):
+    cls = ParserManager.get_parser(tool, reasoning, enable_auto_tools=True, tokenizer=tokenizer)
+    return cls(tokenizer, asked.tools)
+
+
+def expected(fmt, text):
+    message = parse(get_format(fmt), text, TOOLS).message
+    return message.reasoning_content, message.content, [(c.name, dict(c.arguments)) for c in message.tool_calls]
+
+
+def test_names_are_registered():
+    assert {"telechat3", "telechat3_coder", "telechat2.5"} <= set(ToolParserManager.list_registered())
+    assert {"telechat3", "telechat3_coder"} <= set(ReasoningParserManager.list_registered())
+
+
+def test_every_published_architecture_is_supported():
+    from vllm import ModelRegistry
+
+    wanted = {
+        "Telechat3ForCausalLM",
+        "TelechatForCausalLM",
+        "TeleChatForCausalLM",
+        "TeleChat2ForCausalLM",
+        "Telechat2ForCausalLM",
+    }
+    assert wanted <= set(ModelRegistry.get_supported_archs())
+
+
+def test_registering_twice_is_harmless():
+    from telechat.backends.vllm_plugin import register
+
+    register()
+    register()
+
+
+@cases
+def test_a_whole_output(tokenizers, fmt, tool, reasoning, name, text):
+    asked = request()
+    thinking, content, calls = composed(tokenizers[fmt], tool, reasoning, asked).parse(text, asked, enable_auto_tools=True)
+    got = thinking, content or None, [(c.name, json.loads(c.arguments)) for c in calls or []]
+    assert got == expected(fmt, text)
+
+
+@cases
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+def test_a_streamed_output(tokenizers, fmt, tool, reasoning, name, text, size):
+    asked, tokenizer = request(), tokenizers[fmt]
+    parser = composed(tokenizer, tool, reasoning, asked)
+    prompt = tokenizer.apply_chat_template([{"role": "user", "content": "x"}], add_generation_prompt=True)["input_ids"]
+    thinking = content = ""
+    calls: dict[int, list[str]] = {}
+    pieces = [text[i : i + size] for i in range(0, len(text), size)]
+    for number, piece in enumerate(pieces):
+        ids = tokenizer.convert_tokens_to_ids([t for t in ("</think>",) if t in piece])
+        delta = parser.parse_delta(piece, ids, asked, prompt, finished=number == len(pieces) - 1)
+        if delta is None:
+            continue
+        thinking += delta.reasoning or ""
+        content += delta.content or ""
+        for call in delta.tool_calls or []:
+            entry = calls.setdefault(call.index, ["", ""])
+            entry[0] += call.function.name or ""
+            entry[1] += call.function.arguments or ""
+    got = thinking or None, content or None, [(n, json.loads(a)) for n, a in calls.values()]
+    assert got == expected(fmt, text)
+
+
+def test_clients_need_not_ask_for_special_tokens(tokenizers):
+    asked = request()
+    assert asked.skip_special_tokens
+    composed(tokenizers["telechat3-coder"], "telechat3", "telechat3", asked).adjust_request(asked)
+    assert not asked.skip_special_tokens
+
+
+def test_the_prompt_says_whether_thinking_is_open(tokenizers):
+    tokenizer = tokenizers["telechat3-coder"]
+    parser = composed(tokenizer, "telechat3", "telechat3", request())
+    talk = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y", "reasoning_content": "z"}]
+    talk.append({"role": "user", "content": "again"})
+    ids = tokenizer.apply_chat_template(talk, add_generation_prompt=True)["input_ids"]
+    assert not parser.is_reasoning_end(ids)
+    assert parser.is_reasoning_end([*ids, tokenizer.convert_tokens_to_ids("</think>")])
+
+
+def test_history_reaches_the_template_with_its_thinking(tokenizers):
+    """vLLM renames `reasoning_content`; the template must still see it, and arguments as an object."""
+    from vllm.renderers.chat_utils.chat_message import parse_chat_message_content
+
+    call = {"id": "1", "type": "function", "function": {"name": "edit", "arguments": '{"path": "a b"}'}}
+    messages = [
+        {"role": "user", "content": "x"},
+        {"role": "assistant", "content": None, "reasoning_content": "because", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "1", "content": "done"},
+    ]
+    asked = request(messages=messages)
+    shown = []
+    for message in asked.messages:
+        shown += parse_chat_message_content(message, None, "string", False, None)
+    for message in shown:
+        for made in message.get("tool_calls") or []:
+            if isinstance(made["function"]["arguments"], str):
+                made["function"]["arguments"] = json.loads(made["function"]["arguments"])
+    text = tokenizers["telechat3-coder"].apply_chat_template(shown, tools=TOOLS, tokenize=False, add_generation_prompt=True)
+    assert "because\n</think><tool_call>edit<param_key>path</param_key><param_value>a b</param_value></tool_call>" in text
+
+
+def test_the_plugin_is_light():
+    """It runs in every process of vLLM."""
+    program = "import sys, telechat.backends.vllm_plugin; print('telechat.backends.vllm_parsers' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "False"

@@ -1,0 +1,61 @@
+"""The model cards' snippets run as they stand on small checkpoints in the published layout."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.models.published import telechat3_coder, telechat25
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def run(name: str, *arguments: object) -> str:
+    env = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=env)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_telechat25_with_transformers(tmp_path):
+    run("transformers_telechat25.py", telechat25(tmp_path / "model"))
+
+
+def test_telechat3_coder_with_transformers(tmp_path):
+    run("transformers_coder.py", telechat3_coder(tmp_path / "model"), 12)
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("modelscope"), reason="modelscope is not installed")
+def test_telechat25_with_modelscope(tmp_path):
+    run("modelscope_telechat25.py", telechat25(tmp_path / "model"))
+
+
+@pytest.mark.parametrize("make", [telechat25, telechat3_coder])
+def test_the_openai_client_against_our_server(tmp_path, make):
+    folder = make(tmp_path / "model")
+    command = [sys.executable, "-m", "telechat", "serve", str(folder), "--port", "0"]
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        line = next(line for line in server.stderr if "serving" in line)
+        url = re.search(r"http://\S+/v1", line)[0]
+        said = run("openai_client.py", "model", url, 12)
+    finally:
+        server.terminate()
+        server.wait(30)
+    assert "ChatCompletion(" in said
+    for tag in ("<think>", "</think>", "<_end>"):
+        assert tag not in re.search(r"content=(.*?), refusal", said)[1]
+
+
+def test_every_example_is_named_in_the_readme():
+    readme = (EXAMPLES / "README.md").read_text()
+    for file in EXAMPLES.glob("*.py"):
+        assert file.name in readme
+        compile(file.read_text(), file.name, "exec")
