@@ -1,0 +1,17 @@
+#!/bin/sh
+# run.sh vllm|sglang: an environment with the engine's real Python code, without its GPU packages, and the plugin's tests.
+set -eu
+engine=$1
+root=$(cd "$(dirname "$0")/../.." && pwd)
+venv="$root/.venv-$engine"
+pip="$venv/bin/python -m pip --disable-pip-version-check install --quiet"
+if [ ! -f "$venv/.installed" ]; then
+    "${PYTHON:-python3}" -m venv "$venv"
+    $pip torch==2.13.0
+    $pip --requirement "$root/tests/plugins/$engine.txt"
+    $pip --no-deps --requirement "$root/tests/plugins/$engine-itself.txt"
+    $pip --no-deps --editable "$root"
+    touch "$venv/.installed"
+fi
+cd "$root"
+exec "$venv/bin/python" -m pytest "tests/plugins/test_$engine.py" -p no:randomly
