@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.models.published import telechat3_coder
 from tests.tiny_recipe import TINY
 
 ROOT = Path(__file__).parent.parent
@@ -21,12 +22,14 @@ def blocks(name: str) -> list[str]:
 
 @pytest.mark.parametrize("name", READMES)
 def test_the_python_examples_run(tmp_path, name):
-    """The nano recipe is replaced by the tiny one, which has the same stages; everything else runs as printed."""
+    """The nano recipe is replaced by the tiny one, which has the same stages, and the published model by a small one of
+    its layout; everything else runs as printed."""
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(TINY.replace("name: tiny\n", "name: tiny\nsizes: {smoke: {seed: 4}}\n"))
-    (code,) = blocks(name)
-    assert 'telechat.run("nano"' in code
-    code = code.replace('"nano"', repr(str(recipe)), 1)
+    training, published = blocks(name)
+    assert 'telechat.run("nano"' in training
+    telechat3_coder(tmp_path / "path" / "to" / "TeleChat3-Coder-36B-Thinking")
+    code = training.replace('"nano"', repr(str(recipe)), 1) + published
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs" / "nano" / "report.json").exists()

@@ -37,6 +37,7 @@ def serve(capsys):
 
     def call(*arguments: object) -> Done:
         code = 0
+        capsys.readouterr()
         try:
             main(["serve", *map(str, arguments)])
         except SystemExit as end:

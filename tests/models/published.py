@@ -75,6 +75,7 @@ def telechat3_coder(folder: Path) -> Path:
     from telechat.chat.formats import get_format
     from telechat.chat.template import chat_template
 
+    folder.mkdir(parents=True, exist_ok=True)
     telechat3(vocab_size=1024).save_pretrained(folder, max_shard_size="100KB")
     config = json.loads((folder / "config.json").read_text())
     scaling = {"rope_type": "telechat3-yarn", "type": "telechat3-yarn", "factor": 4.0, "original_max_position_embeddings": 64}
