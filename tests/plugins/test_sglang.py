@@ -6,7 +6,9 @@ import json
 
 import pytest
 
-pytest.importorskip("sglang", reason="SGLang is not installed here; `make test-plugins` makes an environment with it")
+pytest.importorskip(
+    "sglang", exc_type=ImportError, reason="SGLang is not installed here; `make test-plugins` makes an environment with it"
+)
 
 from sglang.srt.entrypoints.openai.protocol import Tool
 from sglang.srt.function_call.function_call_parser import FunctionCallParser

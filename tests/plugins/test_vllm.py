@@ -9,7 +9,9 @@ from unittest.mock import MagicMock
 
 import pytest
 
-pytest.importorskip("vllm", reason="vLLM is not installed here; `make test-plugins` makes an environment with it")
+pytest.importorskip(
+    "vllm", exc_type=ImportError, reason="vLLM is not installed here; `make test-plugins` makes an environment with it"
+)
 
 from transformers import AutoTokenizer
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
