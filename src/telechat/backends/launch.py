@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NoReturn
 
@@ -30,7 +31,6 @@ class Launch:
     tensor_parallel: int = 1
     has_template: bool = True
     api_key: str | None = None
-    more: Sequence[str] = field(default_factory=tuple)
 
     @property
     def max_len(self) -> int | None:
@@ -77,12 +77,12 @@ def vllm_command(launch: Launch) -> list[str]:
         command += ["--reasoning-parser", launch.reasoning_parser]
     if not launch.has_template:
         command += ["--chat-template", str(template_file(launch.format))]
-    return [*command, *launch.more]
+    return command
 
 
 def sglang_command(launch: Launch) -> list[str]:
     """`python -m sglang.launch_server …` with every flag that this checkpoint needs."""
-    command = ["python", "-m", "sglang.launch_server", "--model-path", str(launch.model)]
+    command = [sys.executable, "-m", "sglang.launch_server", "--model-path", str(launch.model)]
     command += ["--served-model-name", launch.name, "--host", launch.host, "--port", str(launch.port)]
     if launch.max_len:
         command += ["--context-length", str(launch.max_len)]
@@ -93,16 +93,17 @@ def sglang_command(launch: Launch) -> list[str]:
         command += ["--reasoning-parser", launch.reasoning_parser]
     if not launch.has_template:
         command += ["--chat-template", str(template_file(launch.format))]
-    return [*command, *launch.more]
+    return command
 
 
 COMMANDS = {"vllm": vllm_command, "sglang": sglang_command}
 
 
 def start(engine: EngineName, launch: Launch) -> NoReturn:
-    """Become the engine. The API key goes through the environment, never onto the command line."""
+    """Become the engine. vLLM gets the API key through the environment; SGLang takes it on its command line only."""
     command = COMMANDS[engine](launch)
-    if shutil.which(command[0]) is None:
+    found = shutil.which(command[0]) if engine == "vllm" else importlib.util.find_spec("sglang")
+    if found is None:
         raise UserError(f"{engine} is not installed here: pip install 'telechat[{engine}]' in an environment with a GPU")
     environment = dict(os.environ)
     if launch.api_key:

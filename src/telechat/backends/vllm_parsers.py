@@ -11,23 +11,13 @@ import uuid
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from vllm.entrypoints.generate.base import protocol
 from vllm.reasoning import ReasoningParser
+from vllm.tool_parsers.abstract_tool_parser import ToolParser
 
 from telechat.backends.thinking import ThinkingSplitter, split_thinking, thinking_ended
 from telechat.chat.formats import FORMATS, THINK, THINK_END
 from telechat.chat.parser import ARGUMENTS, CALL_START, CONTENT, Delta, StreamParser
-
-try:
-    from vllm.tool_parsers.abstract_tool_parser import ToolParser
-except ImportError:  # before vLLM 0.13
-    from vllm.entrypoints.openai.tool_parsers.abstract_tool_parser import ToolParser
-try:
-    from vllm.entrypoints.generate.base import protocol
-except ImportError:
-    try:
-        from vllm.entrypoints.openai.engine import protocol
-    except ImportError:
-        from vllm.entrypoints.openai import protocol
 
 
 def _keep_special_tokens(request: Any) -> Any:
@@ -120,7 +110,7 @@ class TelechatToolParser(ToolParser):
     format_name: ClassVar[str] = "telechat2.5"
 
     def __init__(self, tokenizer: Any, tools: Any = None) -> None:
-        super().__init__(*((tokenizer, tools) if _takes_tools() else (tokenizer,)))
+        super().__init__(tokenizer, tools)
         self._tools = list(tools or [])
         self._stream: StreamParser | None = None
         self._ids: list[str] = []
@@ -203,9 +193,3 @@ class TelechatCoderToolParser(TelechatToolParser):
     structural_tag_model: str | None = None
     supports_required_and_named: bool = False  # its calls are no JSON: required and named calls are read like any other
     format_name: ClassVar[str] = "telechat3-coder"
-
-
-def _takes_tools() -> bool:
-    import inspect
-
-    return "tools" in inspect.signature(ToolParser.__init__).parameters

@@ -26,6 +26,7 @@ def register() -> None:
     """Make vLLM know the family."""
     from vllm import ModelRegistry
     from vllm.reasoning import ReasoningParserManager
+    from vllm.tool_parsers import ToolParserManager
 
     import telechat.models.telechat2
     import telechat.models.telechat3
@@ -33,16 +34,7 @@ def register() -> None:
 
     for name, target in ARCHITECTURES.items():
         ModelRegistry.register_model(name, target)
-    tools = _tool_parser_manager()
     for name, parser in TOOL_PARSERS.items():
-        tools.register_lazy_module(name, PARSERS, parser)
+        ToolParserManager.register_lazy_module(name, PARSERS, parser)
     for name, parser in REASONING_PARSERS.items():
         ReasoningParserManager.register_lazy_module(name, PARSERS, parser)
-
-
-def _tool_parser_manager():  # type: ignore[no-untyped-def]  # vLLM is not installed where types are checked
-    try:
-        from vllm.tool_parsers import ToolParserManager
-    except ImportError:  # before vLLM 0.13
-        from vllm.entrypoints.openai.tool_parsers import ToolParserManager
-    return ToolParserManager

@@ -187,7 +187,7 @@ def _odd_config(raw: dict[str, Any], rope: dict[str, Any]) -> list[str]:
     if raw.get("model_type") == "telechat" and raw.get("layer_norm_epsilon") == 1e-8:
         out.append("layer_norm_epsilon is 1e-08; another copy of the same model says 1e-05; the checkpoint's own value is used")
     if raw.get("auto_map"):
-        out.append("auto_map names remote code; it is not run, the classes of this package are used")
+        out.append("auto_map names remote code; it is not run")
     scaling = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
     original, factor = scaling.get("original_max_position_embeddings"), scaling.get("factor")
     context = raw.get("max_position_embeddings")

@@ -134,8 +134,8 @@ def licence_note(path: Path, name: str) -> str | None:
     note = f"licence of {name}: its page states {stated or 'none'}{own}."
     if "telechat" in name.lower():
         note += (
-            " TeleChat weights are under the TeleChat community licence agreement (《TeleChat模型社区许可协议》)"
-            " unless their page says otherwise; commercial use is applied for at tele_ai@chinatelecom.cn."
+            " TeleChat2 names the TeleChat community licence agreement (《TeleChat模型社区许可协议》), with commercial use"
+            " on application to tele_ai@chinatelecom.cn; where a page states nothing, ask there."
         )
     return note
 
