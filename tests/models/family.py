@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 
-from telechat.models.telechat2 import TelechatConfig, TelechatForCausalLM
-from telechat.models.telechat3 import Telechat3Config, Telechat3ForCausalLM
+from telechat.models.configuration import Telechat3Config, TelechatConfig
+from telechat.models.telechat2 import TelechatForCausalLM
+from telechat.models.telechat3 import Telechat3ForCausalLM
 
 VOCABULARY = 128
 PAD = 3

@@ -12,6 +12,9 @@ from tests.models.published import telechat3_coder, telechat25
 ORDERS = {
     "telechat first": "import telechat\nfrom transformers import {auto}",
     "transformers first": "from transformers import {auto}\nimport telechat",
+    "a model of transformers first": (
+        "import telechat\nfrom transformers.models.llama.modeling_llama import LlamaAttention\nfrom transformers import {auto}"
+    ),
     "module of transformers first": "import transformers\nimport telechat\n{auto} = transformers.{auto}",
 }
 
@@ -19,7 +22,11 @@ ORDERS = {
 @pytest.mark.parametrize(
     ("order", "auto"),
     [(order, "AutoModelForCausalLM") for order in ORDERS]
-    + [("telechat first", name) for name in ("AutoConfig", "AutoTokenizer")],
+    + [
+        (order, name)
+        for order in ("telechat first", "a model of transformers first")
+        for name in ("AutoConfig", "AutoTokenizer")
+    ],
 )
 def test_one_line_is_enough(tmp_path, order, auto):
     folder = (telechat25 if auto == "AutoTokenizer" else telechat3_coder)(tmp_path / "model")

@@ -11,7 +11,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from telechat.models.telechat2 import TelechatConfig, TelechatForCausalLM, ntk_scaling
+from telechat.models.configuration import TelechatConfig
+from telechat.models.telechat2 import TelechatForCausalLM, ntk_scaling
 
 SMALL = dict(
     vocab_size=300, hidden_size=64, n_layer=3, n_head=4, num_key_value_heads=2, ffn_hidden_size=96, training_seqlen=64,

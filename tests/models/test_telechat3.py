@@ -7,8 +7,9 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from telechat.core.errors import UserError
+from telechat.models.configuration import Telechat3Config
 from telechat.models.loading import check_folder, load_model
-from telechat.models.telechat3 import Telechat3Config, Telechat3ForCausalLM
+from telechat.models.telechat3 import Telechat3ForCausalLM
 
 SIZES = {
     "vocab_size": 64,

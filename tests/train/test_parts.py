@@ -39,7 +39,8 @@ def test_fusion_is_the_weighted_sum_of_every_tensor(tmp_path, model):
 
 
 def test_fusion_refuses_other_architectures(tmp_path, model):
-    from telechat.models.telechat3 import Telechat3Config, Telechat3ForCausalLM
+    from telechat.models.configuration import Telechat3Config
+    from telechat.models.telechat3 import Telechat3ForCausalLM
 
     model.save_pretrained(tmp_path / "a")
     other = Telechat3Config(vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=4)

@@ -14,7 +14,8 @@ from telechat.bench.timing import interleaved, median
 from telechat.core.progress import Progress
 from telechat.core.recipe import OptimizerConfig
 from telechat.machine import gemm_gflops
-from telechat.models.telechat3 import Telechat3Config, Telechat3ForCausalLM
+from telechat.models.configuration import Telechat3Config
+from telechat.models.telechat3 import Telechat3ForCausalLM
 from telechat.train.batches import Batch, rows_batch
 from telechat.train.losses import next_token
 from telechat.train.trainer import Stateless, Trainer

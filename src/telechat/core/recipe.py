@@ -50,7 +50,7 @@ class EvaluationConfig(_Strict):
     max_tokens: int = Field(112, ge=8)
     base_max_tokens: int = Field(64, ge=8, description="for models before sft, which may never end their turn")
     turns: int = Field(6, ge=2, description="assistant turns in a multi-turn task at most")
-    slots: int = Field(512, ge=1, description="sequences that are decoded together")
+    slots: int = Field(544, ge=1, description="sequences that are decoded together")
 
 
 class OptimizerConfig(_Strict):
@@ -137,6 +137,7 @@ class RewardModelStage(Learning):
     samples: int = Field(8, ge=2, description="answers sampled to each prompt")
     temperature: float = Field(1.0, gt=0, le=2)
     heldout_prompts: int = Field(40, ge=1, description="held-out prompts of each kind for the pair accuracy")
+    likelihood: float = Field(0.5, ge=0, description="share of an answer's own log-likelihood in its score (tied embeddings)")
 
 
 class RewardConfig(_Strict):

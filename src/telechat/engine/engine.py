@@ -1,9 +1,12 @@
-"""Who runs when: continuous batching over fixed KV slots.
+"""Who runs when: continuous batching over KV slots.
 
 Requests wait in a queue; a prompt is computed once and its keys and values are copied to all of its samples, and what
-a slot already holds of its beginning is not computed at all (`slots.py`). Finished rows stay in the batch, ignored,
-until enough of them have gathered; then all holes are filled at once from the end (closing them one by one halves the
-speed, see `docs/log.md`).
+a slot already holds of its beginning is not computed at all (`slots.py`). A long prompt is computed in parts, so that
+those who are being answered go on. Finished rows stay in the batch, ignored, until enough of them have gathered; then
+all holes are filled at once from the end (closing them one by one halves the speed, see `docs/log.md`).
+
+Keys and values have a budget. Slots are as long as the longest row needs, so a longer row means fewer of them: the
+youngest rows then go back to the head of the queue and are computed again later, with the tokens they had.
 """
 
 from __future__ import annotations
@@ -11,51 +14,56 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from telechat.core.errors import UserError
-from telechat.engine.params import Completion, Request, SamplingParams
+from telechat.engine.params import Completion, Constraint, Request, SamplingParams
+from telechat.engine.rows import Row, Rows, Work
 from telechat.engine.runner import Runner
-from telechat.engine.sampler import RowParams, sample
 from telechat.engine.slots import Prefix, Slots
 
-PREFILL_TOKENS = 4096  # padded tokens in one prefill batch: enough for matrix speed, little enough to keep decoding fair
-COMPACT_SHARE = 0.3  # close holes when this share of the batch has finished
+PREFILL_TOKENS = 4096  # padded tokens in one prefill batch: enough for matrix speed
+FAIR_PREFILL_TOKENS = 512  # the same while others are being answered: they wait for it
+COMPACT_SHARE = 0.15  # close holes when this share of the batch has finished
+RESERVE = 256  # tokens of an answer that a slot has room for from the start; it grows when they are used up
+UNIT = 64  # slots are a multiple of so many positions long
 
-
-@dataclass
-class _Row:
-    """A live sequence in a slot."""
-
-    request: Request
-    sample: int
-    params: SamplingParams
-    length: int  # tokens whose keys are in the slot
-    token: int  # the last sampled token, not yet in the slot
-    done: bool = False
-
-    @property
-    def completion(self) -> Completion:
-        return self.request.completions[self.sample]
+Event = tuple[Request, int, int]
 
 
 class Engine:
-    """Generates with `model`; `slots` rows at most decode together."""
+    """Generates with `model`; `slots` rows at most decode together.
 
-    def __init__(self, model: Any, slots: int = 64, max_len: int | None = None) -> None:
+    `fair` lets requests join one by one between two decode steps, as a server wants it; otherwise all that fit are
+    taken in first, in bulk. `kv_bytes` bounds the memory of keys and values; None is as much as `slots` rows need.
+    """
+
+    def __init__(
+        self, model: Any, slots: int = 64, max_len: int | None = None, *, fair: bool = False, kv_bytes: int | None = None
+    ) -> None:
         self.runner = Runner(model)
         self.slots = slots
+        self.fair = fair
         self.held = Slots()
         self.max_len = min(max_len or self.runner.max_positions, self.runner.max_positions)
-        self.waiting: deque[Request] = deque()
-        self.rows: list[_Row] = []
+        self._budget: int | None = None  # positions of all slots together
+        if kv_bytes is not None:
+            self._budget = kv_bytes // self.runner.bytes_per_token
+            self.max_len = min(self.max_len, self._budget // UNIT * UNIT)
+            if not self.max_len:
+                raise UserError(f"{kv_bytes} bytes for keys and values hold {self._budget} tokens; {UNIT} are the least")
+        self.waiting: deque[Work] = deque()
+        self.rows = Rows(self.runner)
+        self._partial: tuple[Work, list[Row]] | None = None  # a prompt that is being computed in parts
+        self._decoded = False  # the last step decoded
         self._ids = itertools.count()
-        self._params: RowParams | None = None
         self.generated_tokens = 0
         self.reused_tokens = 0  # of prompts, found in a slot
+        self.prompt_tokens = 0
+        self.preemptions = 0
 
     def refresh(self) -> None:
         """Take the model's present weights; only between requests, since cached keys belong to the old ones."""
@@ -64,8 +72,16 @@ class Engine:
         self.runner.refresh()
         self.held.clear()
 
-    def add(self, prompt: Sequence[int], params: Sequence[SamplingParams]) -> Request:
-        """Queue one prompt with one completion for each of `params`; raises `UserError` when it cannot fit."""
+    def add(
+        self,
+        prompt: Sequence[int],
+        params: Sequence[SamplingParams],
+        constraints: Sequence[Constraint | None] = (),
+    ) -> Request:
+        """Queue one prompt with one completion for each of `params`; raises `UserError` when it cannot fit.
+
+        `constraints`, where given, has one entry a completion.
+        """
         if not prompt:
             raise UserError("the prompt is empty")
         if len(params) > self.slots:
@@ -74,8 +90,11 @@ class Engine:
         if room < 1:
             raise UserError(f"the prompt has {len(prompt)} tokens; this model's context ends at {self.max_len}")
         fitted = [p if p.max_tokens <= room else replace(p, max_tokens=room) for p in params]
-        request = Request(next(self._ids), list(prompt), fitted, [Completion() for _ in fitted], len(fitted))
-        self.waiting.append(request)
+        completions = [Completion() for _ in fitted]
+        limits = list(constraints) or [None] * len(fitted)
+        request = Request(next(self._ids), list(prompt), fitted, completions, len(fitted), constraints=limits)
+        self.waiting.append(Work(request, list(range(len(fitted))), request.prompt))
+        self.prompt_tokens += len(prompt)
         return request
 
     def cancel(self, request: Request) -> None:
@@ -87,20 +106,32 @@ class Engine:
         """Nothing runs and nothing waits."""
         return not self.rows and not self.waiting
 
-    def step(self) -> list[tuple[Request, int, int]]:
-        """One scheduling step: admit what fits, then decode one token for every live row.
+    @property
+    def kv_usage(self) -> float:
+        """Share of the slots' positions that live rows have filled."""
+        room = self.runner.rows * self.runner.max_len
+        return sum(row.length for row in self.rows if not row.done) / room if room else 0.0
+
+    def step(self) -> list[Event]:
+        """One scheduling step: take in what fits, then decode one token for every live row; a fair engine does one of
+        the two in a step, in turn.
 
         Returns (request, sample, token) for every token sampled in this step.
         """
         self._drop_cancelled()
-        live = sum(not row.done for row in self.rows)
-        if self.rows and live <= len(self.rows) * (1 - COMPACT_SHARE):
+        if self.rows.finished_share >= COMPACT_SHARE:
             self._compact()
-        events: list[tuple[Request, int, int]] = []
-        if self.waiting and (not self.rows or self.slots - len(self.rows) >= self._wanted()):
-            events += self._admit()
-        if self.rows:
+        events: list[Event] = []
+        if not (self.fair and self._decoded and self.rows.active):
+            events = self._prefill_step()
+            if self.fair and events:
+                self._decoded = False
+                return events
+        if self.rows.active:
             events += self._decode()
+            self._decoded = True
+        else:
+            self._decoded = False
         return events
 
     def generate(
@@ -120,149 +151,202 @@ class Engine:
                 progress(sum(1 for r in requests if r is not None and r.open == 0))
         return [r.completions for r in requests if r is not None]
 
-    def _wanted(self) -> int:
-        """Free slots that make a prefill worth while: the next request, or a quarter of the engine if more wait."""
-        waiting = sum(len(r.params) for r in itertools.islice(self.waiting, self.slots))
-        return max(len(self.waiting[0].params), min(waiting, self.slots // 4))
+    # Leaving
 
     def _drop_cancelled(self) -> None:
         for row in self.rows:
             if row.request.cancelled and not row.done:
-                self._finish(row, "cancelled")
-        if any(r.cancelled for r in self.waiting):
-            for request in self.waiting:
-                if request.cancelled:
-                    request.open = 0
-                    for completion in request.completions:
-                        completion.finish = "cancelled"
-            self.waiting = deque(r for r in self.waiting if not r.cancelled)
-
-    def _finish(self, row: _Row, reason: str) -> None:
-        row.done = True
-        row.completion.finish = reason
-        row.request.open -= 1
+                row.finish("cancelled")
+        if self._partial is not None and self._partial[0].request.cancelled:
+            self._partial = None
+        if any(work.request.cancelled for work in self.waiting):
+            for work in self.waiting:
+                if work.request.cancelled:
+                    work.request.open -= len(work.samples)
+                    for sample in work.samples:
+                        work.request.completions[sample].finish = "cancelled"
+            self.waiting = deque(work for work in self.waiting if not work.request.cancelled)
+        if self.rows and not self.rows.live:
+            self._compact()
 
     def _compact(self) -> None:
         """Close every hole with a live row from the end, in one exchange; what has finished lies behind the rows then."""
-        self._hold()
-        live = sum(not row.done for row in self.rows)
-        holes = [i for i in range(live) if self.rows[i].done]
-        tail = [i for i in range(live, len(self.rows)) if not self.rows[i].done]
-        length = max((self.rows[i].length for i in (*tail, *holes)), default=0)
-        self.runner.move([*tail, *holes], [*holes, *tail], length)
-        self.held.moved([*tail, *holes], [*holes, *tail])
-        for source, target in zip(tail, holes, strict=True):
-            self.rows[target] = self.rows[source]
-        del self.rows[live:]
-        self._params = None
-
-    def _hold(self) -> None:
-        """Note what the slots of finished rows hold."""
         for slot, row in enumerate(self.rows):
             if row.done:
-                self.held.put(slot, (*row.request.prompt, *row.completion.ids)[: row.length])
+                self.held.put(slot, row.ids[: row.length])
+        source, target, length = self.rows.compact()
+        self.runner.move(source, target, length)
+        self.held.moved(source, target)
 
-    def _admit(self) -> list[tuple[Request, int, int]]:
-        """Prefill waiting prompts into free slots, in batches of as many tokens as `PREFILL_TOKENS`; one row a prompt."""
-        events: list[tuple[Request, int, int]] = []
+    # Memory
+
+    def _slots_of(self, length: int) -> int:
+        """How many slots of `length` positions the budget has."""
+        return self.slots if self._budget is None else max(1, min(self.slots, self._budget // length))
+
+    def _resize(self, length: int) -> None:
+        """Make every slot `length` positions long; the youngest rows go when that leaves too few slots."""
+        length = min(-(-length // UNIT) * UNIT, -(-self.max_len // UNIT) * UNIT)
+        slots = self._slots_of(length)
+        if self.rows.live > slots:
+            young = sorted((row for row in self.rows if not row.done), key=lambda row: (row.request.id, row.sample))
+            for row in reversed(young[slots:]):
+                self._preempt(row)
+        if len(self.rows) > slots:
+            self._compact()
+        self.runner.allocate(slots, length)
+        self.held.resize(slots, self.runner.max_len)
+
+    def _preempt(self, row: Row) -> None:
+        """Send a row back to the head of the queue."""
+        row.done = True
+        if self._partial is not None and row in self._partial[1]:
+            work, rows = self._partial
+            for sibling in rows:
+                sibling.done = True
+            self.waiting.appendleft(work)
+            self._partial = None
+        elif row.ready:
+            self.waiting.appendleft(Work(row.request, [row.sample], row.ids))
+        self.preemptions += 1
+
+    # Joining
+
+    def _prefill_step(self) -> list[Event]:
+        """Compute prompts: of everything that fits, or one batch of them where others wait meanwhile."""
+        events: list[Event] = []
+        while True:
+            budget = FAIR_PREFILL_TOKENS if self.fair and self.rows.active else PREFILL_TOKENS
+            if self._partial is not None:
+                events += self._go_on(budget)
+            else:
+                batch = self._pick(budget)
+                if not batch:
+                    return events
+                events += self._start(batch, budget)
+            if self.fair:
+                return events
+
+    def _pick(self, budget: int) -> list[tuple[Work, Prefix | None]]:
+        """The next works that fit, in the order of the queue, with what the slots hold of them; they leave the queue."""
+        if not self.waiting:
+            return []
+        if not self.fair and self.rows and self.slots - len(self.rows) < self._wanted():
+            return []
         if any(row.done for row in self.rows):
             self._compact()
+        self._shorten()
+        batch: list[tuple[Work, Prefix | None]] = []
+        total = longest = 0
+        length = self.runner.max_len
         while self.waiting:
-            batch: list[Request] = []
-            prefixes: list[Prefix | None] = []
-            free, longest = self.slots - len(self.rows), 0
-            while self.waiting and len(self.waiting[0].params) <= free:
-                request = self.waiting[0]
-                prefix = self.held.match(request.prompt)
-                longest = max(longest, len(request.prompt) - (prefix.length if prefix else 0))
-                if batch and longest * (len(batch) + 1) > PREFILL_TOKENS:
+            work = self.waiting[0]
+            need = max(length, min(work.need(RESERVE), self.max_len))
+            free = self._slots_of(-(-need // UNIT) * UNIT) - len(self.rows) - total
+            if len(work.samples) > free:
+                if batch or not self._split():
                     break
-                free -= len(request.params)
-                batch.append(self.waiting.popleft())
-                prefixes.append(prefix)
-            if not batch:
-                break
-            events += self._prefill(batch, prefixes)
-        return events
-
-    def _prefill(self, batch: list[Request], prefixes: list[Prefix | None]) -> list[tuple[Request, int, int]]:
-        first, device = len(self.rows), self.runner.device
-        need = max(len(r.prompt) + max(p.max_tokens for p in r.params) for r in batch)
-        if self.runner.allocate(self.slots, need):
-            self.held.resize(self.runner.rows, self.runner.max_len)
-        logits = self._compute(batch, prefixes, first)
-        # Each prompt sits in one slot, in the order of the batch; spread it over the slots of its samples.
-        source = [first + i for i, r in enumerate(batch) for _ in r.params]
-        spread = [(s, t) for t, s in enumerate(source, first) if s != t]
-        self.runner.move([s for s, _ in spread], [t for _, t in spread], max(len(r.prompt) for r in batch))
-        new = [_Row(r, j, p, len(r.prompt), 0) for r in batch for j, p in enumerate(r.params)]
-        for slot, row in enumerate(new, first):
-            self.held.put(slot, row.request.prompt)
-        self.rows += new
-        self._params = None
-        return self._sample(new, logits[torch.tensor(source, device=device) - first], self._row_params(new))
-
-    def _compute(self, batch: list[Request], prefixes: list[Prefix | None], first: int) -> torch.Tensor:
-        """Lay the prefixes of `batch` into the slots from `first` on, compute the rest of each prompt, and return the
-        logits after its last token: (prompts, vocabulary)."""
-        source, target = self.held.place(first, sum(len(r.params) for r in batch), prefixes)
-        self.runner.move(source, target, int(self.held.held[target].max(initial=0)))
-        known = [prefix.length if prefix else 0 for prefix in prefixes]
-        self.reused_tokens += sum(known)
-        rest = [r.prompt[n:] for r, n in zip(batch, known, strict=True)]
-        ids = torch.zeros((len(batch), max(map(len, rest))), dtype=torch.long)
-        for i, tokens in enumerate(rest):
-            ids[i, : len(tokens)] = torch.tensor(tokens)
-        device = self.runner.device
-        start = torch.tensor(known, device=device) if any(known) else None
-        last = torch.tensor([len(tokens) - 1 for tokens in rest], device=device)
-        end = min(max(known) + ids.shape[1], self.runner.max_len)
-        return self.runner.forward(ids.to(device), slice(first, first + len(batch)), start, end, last)
-
-    def _row_params(self, rows: list[_Row]) -> RowParams:
-        params = [row.params for row in rows]
-        return RowParams(
-            [p.temperature for p in params],
-            [p.top_p for p in params],
-            [p.top_k for p in params],
-            [p.seed for p in params],
-            self.runner.device,
-        )
-
-    def _decode(self) -> list[tuple[Request, int, int]]:
-        rows = self.rows
-        device = self.runner.device
-        tokens = torch.tensor([[row.token] for row in rows], device=device)
-        start = torch.tensor([row.length for row in rows], device=device)
-        last = torch.zeros(len(rows), dtype=torch.long, device=device)
-        end = max(row.length for row in rows) + 1
-        logits = self.runner.forward(tokens, slice(0, len(rows)), start, end, last)
-        for row in rows:
-            if not row.done:
-                row.length += 1
-        if self._params is None:
-            self._params = self._row_params(rows)
-        return self._sample(rows, logits, self._params)
-
-    def _sample(self, rows: list[_Row], logits: torch.Tensor, params: RowParams) -> list[tuple[Request, int, int]]:
-        positions = torch.tensor([len(row.completion.ids) for row in rows], device=self.runner.device)
-        ids, logprobs = sample(logits, params, positions)
-        events = []
-        for row, token, logprob in zip(rows, ids.tolist(), logprobs.tolist(), strict=True):
-            if row.done:
                 continue
-            completion = row.completion
-            completion.ids.append(token)
-            completion.logprobs.append(logprob)
-            row.token = token
-            events.append((row.request, row.sample, token))
-            if token in row.params.stop_ids:
-                self._finish(row, "stop")
-            elif len(completion.ids) >= row.params.max_tokens:
-                self._finish(row, "length")
+            prefix = self.held.match(work.ids)
+            longest = max(longest, len(work.ids) - (prefix.length if prefix else 0))
+            if batch and longest * (len(batch) + 1) > budget:
+                break
+            batch.append((self.waiting.popleft(), prefix))
+            total += len(work.samples)
+            length = need
+        if batch and length > self.runner.max_len:
+            self._resize(max(length, min(2 * self.runner.max_len, self.max_len)) if self._budget is None else length)
+            batch = [(work, self.held.match(work.ids)) for work, _ in batch]
+        return batch
+
+    def _shorten(self) -> None:
+        """Have more and shorter slots when works wait for slots longer than anybody needs."""
+        if self._budget is None or not self.runner.rows or self._slots_of(self.runner.max_len) == self.slots:
+            return
+        first = list(itertools.islice(self.waiting, self.slots))
+        if sum(len(work.samples) for work in first) <= self.runner.rows - len(self.rows):
+            return
+        needs = [*(work.need(RESERVE) for work in first), *(row.length + RESERVE for row in self.rows)]
+        shortest = -(-min(max(needs), self.max_len) // UNIT) * UNIT
+        if shortest <= self.runner.max_len // 2:
+            self._resize(shortest)
+
+    def _split(self) -> bool:
+        """Nothing runs and the first work has more samples than there are slots: queue it in parts."""
+        work = self.waiting[0]
+        slots = self._slots_of(-(-min(max(work.need(RESERVE), self.runner.max_len), self.max_len) // UNIT) * UNIT)
+        if self.rows or len(work.samples) <= slots:
+            return False
+        self.waiting.popleft()
+        self.waiting.appendleft(Work(work.request, work.samples[slots:], work.ids))
+        self.waiting.appendleft(Work(work.request, work.samples[:slots], work.ids))
+        return True
+
+    def _wanted(self) -> int:
+        """Free slots that make a prefill worth while: the next work, or a quarter of the engine if more wait."""
+        waiting = sum(len(work.samples) for work in itertools.islice(self.waiting, self.slots))
+        return max(len(self.waiting[0].samples), min(waiting, self.slots // 4))
+
+    def _start(self, batch: list[tuple[Work, Prefix | None]], budget: int) -> list[Event]:
+        """Give the batch its slots, lay known beginnings into them, and compute the rest (or a part of a long one)."""
+        first = len(self.rows)
+        groups = [[Row(work.request, sample) for sample in work.samples] for work, _ in batch]
+        starts = list(itertools.accumulate((len(group) for group in groups), initial=first))
+        prefixes = [prefix for _, prefix in batch]
+        source, target = self.held.place(first, starts[-1] - first, prefixes, starts[:-1])
+        self.runner.move(source, target, int(self.held.held[target].max(initial=0)))
+        for (work, prefix), group in zip(batch, groups, strict=True):
+            group[0].length = prefix.length if prefix else 0
+            self.reused_tokens += group[0].length
+            work.request.cached = max(work.request.cached, min(group[0].length, len(work.request.prompt)))
+            self.rows.extend(group)
+        works = [work for work, _ in batch]
+        if len(batch) == 1 and len(works[0].ids) - groups[0][0].length > budget:
+            self._partial = (works[0], groups[0])
+            return self._go_on(budget)
+        return self._compute(works, groups)
+
+    def _go_on(self, budget: int) -> list[Event]:
+        """The next part of the prompt that is computed in parts."""
+        assert self._partial is not None
+        work, group = self._partial
+        leader = group[0]
+        if len(work.ids) - leader.length > budget:
+            part = work.ids[leader.length : leader.length + budget]
+            self.runner.run([part], [self.rows.index(leader)], [leader.length])
+            leader.length += len(part)
+            return []
+        self._partial = None
+        return self._compute([work], [group])
+
+    def _compute(self, works: list[Work], groups: list[list[Row]]) -> list[Event]:
+        """Compute what is left of each work in the slot of its first row, copy it to the others, and sample."""
+        slots = [[self.rows.index(row) for row in group] for group in groups]
+        leaders = [group[0] for group in groups]
+        rest = [work.ids[row.length :] for work, row in zip(works, leaders, strict=True)]
+        logits = self.runner.run(rest, [mine[0] for mine in slots], [row.length for row in leaders])
+        spread = [(mine[0], other) for mine in slots for other in mine[1:]]
+        self.runner.move([s for s, _ in spread], [t for _, t in spread], max(len(work.ids) for work in works))
+        for work, group, mine in zip(works, groups, slots, strict=True):
+            for row, slot in zip(group, mine, strict=True):
+                row.length, row.ready = len(work.ids), True
+                self.held.put(slot, work.ids)
+        copies = torch.tensor([len(group) for group in groups], device=logits.device)
+        new = [row for group in groups for row in group]
+        return self._count(self.rows.sample_new(new, logits.repeat_interleave(copies, 0)))
+
+    # Going on
+
+    def _decode(self) -> list[Event]:
+        longest = max(row.length for row in self.rows) + 1
+        if longest > self.runner.max_len:
+            self._resize(min(2 * self.runner.max_len, self.max_len))
+            if not self.rows.active:
+                return []
+        return self._count(self.rows.decode())
+
+    def _count(self, events: list[Event]) -> list[Event]:
         self.generated_tokens += len(events)
-        if all(row.done for row in self.rows):
-            self._hold()
-            self.rows.clear()
-            self._params = None
+        if self.rows and not self.rows.live:
+            self._compact()
         return events

@@ -6,6 +6,7 @@ keys and values live in slots allocated once, so that a step allocates no cache 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,6 +14,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from telechat.core.errors import UserError
+
+BLOCK = 64  # rows that attend together: to as many positions as the longest of them has
 
 
 def _fused(*layers: nn.Linear) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -34,6 +37,18 @@ class _Layer:
         self.down = _fused(mlp.down_proj)
         self.norm1 = layer.input_layernorm.weight.detach()
         self.norm2 = layer.post_attention_layernorm.weight.detach()
+
+
+def _attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None, ends: Sequence[int]) -> torch.Tensor:
+    """Attention (rows, heads, time, dim), causal without a mask; block by block where rows are of different lengths."""
+    if mask is None or len(ends) < 2:
+        return F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None, enable_gqa=True)
+    parts = []
+    for number, end in enumerate(ends):
+        mine = slice(number * BLOCK, (number + 1) * BLOCK)
+        seen = mask[mine, ..., :end]
+        parts.append(F.scaled_dot_product_attention(q[mine], k[mine, :, :end], v[mine, :, :end], seen, enable_gqa=True))
+    return torch.cat(parts)
 
 
 class Runner:
@@ -64,25 +79,29 @@ class Runner:
         self.norm = model.norm.weight.detach()
         self.head = self.model.lm_head.weight.detach()
 
-    def allocate(self, rows: int, max_len: int) -> bool:
-        """Make room for `rows` sequences of at most `max_len` tokens, keeping every slot's content; False if there is."""
-        if rows <= self.rows and max_len <= self.max_len:
-            return False
-        rows, max_len = max(rows, self.rows), max(-(-max_len // 64) * 64, self.max_len)
+    @property
+    def bytes_per_token(self) -> int:
+        """Memory of one position's keys and values in all layers."""
+        return 2 * len(self.layers) * self.kv_heads * self.head_dim * self.dtype.itemsize
+
+    def allocate(self, rows: int, max_len: int) -> None:
+        """Have `rows` slots of `max_len` positions, keeping what fits of every slot's content."""
+        if (rows, max_len) == (self.rows, self.max_len):
+            return
+        kept, known = min(rows, self.rows), min(max_len, self.max_len)
         for name in ("k", "v"):
             old: torch.Tensor = getattr(self, name)
             shape = (len(self.layers), rows, self.kv_heads, max_len, self.head_dim)
             new = torch.zeros(shape, dtype=self.dtype, device=self.device)
-            if self.rows:
-                new[:, : self.rows, :, : self.max_len] = old
+            if kept:
+                new[:, :kept, :, :known] = old[:, :kept, :, :known]
             setattr(self, name, new)
         self.rows, self.max_len = rows, max_len
-        positions = torch.arange(self.max_len, device=self.device)[None]
+        positions = torch.arange(max_len, device=self.device)[None]
         cos, sin = self.model.model.rotary_emb(self.embedding[:1, None], positions)
         half = self.head_dim // 2
         # rotate_half(x)·sin as roll(x)·signed sin: the first half of the sine changes sign.
         self.cos, self.sin = cos[0], torch.cat([-sin[0, :, :half], sin[0, :, half:]], -1)
-        return True
 
     def move(self, source: list[int], target: list[int], length: int) -> None:
         """Copy the first `length` positions of slots `source` into slots `target`, all read before any is written."""
@@ -103,13 +122,42 @@ class Runner:
         q, k = turned.transpose(1, 2).split([self.heads, self.kv_heads], 1)
         return q, k, qkv[:, :, self.heads + self.kv_heads :].transpose(1, 2)
 
+    def run(self, tokens: Sequence[Sequence[int]], slots: Sequence[int], known: Sequence[int]) -> torch.Tensor:
+        """Run `tokens[i]` in `slots[i]`, which already holds `known[i]` positions: the logits after the last of each,
+        (rows, vocabulary)."""
+        ids = torch.zeros((len(tokens), max(map(len, tokens))), dtype=torch.long)
+        for i, mine in enumerate(tokens):
+            ids[i, : len(mine)] = torch.tensor(mine)
+        first, count = slots[0], len(slots)
+        in_line = list(slots) == list(range(first, first + count))
+        rows = slice(first, first + count) if in_line else torch.tensor(slots, device=self.device)
+        start = torch.tensor(known, device=self.device) if any(known) else None
+        last = torch.tensor([len(mine) - 1 for mine in tokens], device=self.device)
+        return self.forward(ids.to(self.device), rows, start, min(max(known) + ids.shape[1], self.max_len), last)
+
+    def decode(self, tokens: Sequence[int], lengths: Sequence[int]) -> torch.Tensor:
+        """One token in each of the first slots, whose `lengths` positions are filled: logits (rows, vocabulary)."""
+        start = torch.tensor(lengths, device=self.device)
+        ends = [max(lengths[first : first + BLOCK]) + 1 for first in range(0, len(lengths), BLOCK)]
+        last = torch.zeros(len(tokens), dtype=torch.long, device=self.device)
+        ids = torch.tensor(tokens, device=self.device)[:, None]
+        return self.forward(ids, slice(0, len(tokens)), start, max(ends), last, ends)
+
     @torch.no_grad()
-    def forward(self, ids: torch.Tensor, rows: slice, start: torch.Tensor | None, end: int, last: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self,
+        ids: torch.Tensor,
+        rows: slice | torch.Tensor,
+        start: torch.Tensor | None,
+        end: int,
+        last: torch.Tensor,
+        ends: Sequence[int] = (),
+    ) -> torch.Tensor:
         """Run `ids` (rows, time) in slots `rows` and return the logits after position `last` of each (rows, vocabulary).
 
         `start` (rows,) is the number of tokens already in each slot, None when every slot is fresh; `end` bounds
-        start + time. Keys and values are written at start … start + time − 1. Positions past a row's real length
-        hold padding that the next tokens overwrite and no query sees.
+        start + time, `ends` the same for each `BLOCK` of rows in turn. Keys and values are written at start … start +
+        time − 1. Positions past a row's real length hold padding that the next tokens overwrite and no query sees.
         """
         time = ids.shape[1]
         x = F.embedding(ids, self.embedding)  # (rows, time, hidden)
@@ -121,7 +169,8 @@ class Runner:
         if start is not None:
             keys = torch.arange(end, device=self.device)
             mask = keys[None, None, None] <= where[:, None, :, None]  # (rows, 1, time, end)
-            index = torch.arange(rows.start, rows.stop, device=self.device)[:, None]
+            numbers = torch.arange(rows.start, rows.stop, device=self.device) if isinstance(rows, slice) else rows
+            index = numbers[:, None]
         for number, layer in enumerate(self.layers):
             q, k, v = self._qkv(x, layer, cos, sin)
             if start is None:
@@ -131,7 +180,7 @@ class Runner:
                 self.k[number][index, :, where] = k.transpose(1, 2)
                 self.v[number][index, :, where] = v.transpose(1, 2)
                 k, v = self.k[number, rows, :, :end], self.v[number, rows, :, :end]
-            attended = F.scaled_dot_product_attention(q, k, v, mask, is_causal=start is None, enable_gqa=True)
+            attended = _attend(q, k, v, mask, ends)
             x = x + F.linear(attended.transpose(1, 2).flatten(2), *layer.out)
             gate, up = F.linear(F.rms_norm(x, x.shape[-1:], layer.norm2, self.eps), *layer.gate_up).chunk(2, -1)
             x = x + F.linear(F.silu(gate) * up, *layer.down)

@@ -35,13 +35,15 @@ class Slots:
         self._clock = 0
 
     def resize(self, slots: int, positions: int) -> None:
-        """Make room; what is held stays."""
+        """Have `slots` slots of `positions`; what fits of the old ones' content stays."""
+        if (slots, positions) == self.ids.shape:
+            return
         ids = np.full((slots, positions), -1, dtype=np.int64)
-        old_slots, old_positions = self.ids.shape
-        ids[:old_slots, :old_positions] = self.ids
-        self.ids = ids
-        self.held = np.concatenate([self.held, np.zeros(slots - old_slots, dtype=np.int64)])
-        self.used = np.concatenate([self.used, np.zeros(slots - old_slots, dtype=np.int64)])
+        held, used = np.zeros(slots, dtype=np.int64), np.zeros(slots, dtype=np.int64)
+        rows, known = min(slots, self.ids.shape[0]), min(positions, self.ids.shape[1])
+        ids[:rows, :known] = self.ids[:rows, :known]
+        held[:rows], used[:rows] = np.minimum(self.held[:rows], known), self.used[:rows]
+        self.ids, self.held, self.used = ids, held, used
 
     def clear(self) -> None:
         """Forget everything: the weights have changed."""
@@ -71,8 +73,10 @@ class Slots:
         slot, length = int(candidates[best]), int(lengths[best])
         return Prefix(slot, length, length == self.held[slot]) if length >= SHORTEST else None
 
-    def place(self, first: int, total: int, prefixes: Sequence[Prefix | None]) -> tuple[list[int], list[int]]:
-        """Give `total` slots from `first` on to new rows, prefix i to slot first + i; returns the moves to make.
+    def place(
+        self, first: int, total: int, prefixes: Sequence[Prefix | None], slots: Sequence[int]
+    ) -> tuple[list[int], list[int]]:
+        """Give `total` slots from `first` on to new rows, prefix i to `slots[i]` of them; returns the moves to make.
 
         A move copies slot source[k] into slot target[k], all of them read before any is written. Stale contents that
         are worth more than others move out of the way.
@@ -83,10 +87,10 @@ class Slots:
         wanted = range(first, first + total)
         source = [slot for slot in wanted if slot not in freed]
         target = [slot for slot in sorted(freed) if slot not in wanted]
-        for i, prefix in enumerate(prefixes):
+        for prefix, slot in zip(prefixes, slots, strict=True):
             if prefix is not None:
                 source.append(prefix.slot)
-                target.append(first + i)
+                target.append(slot)
         self.moved(source, target)
         return source, target
 

@@ -6,6 +6,7 @@ prompt are appended (`Renderer.extend`), and the mask says which tokens are the 
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -40,19 +41,20 @@ def roll_out(
     engine: Engine,
     renderer: Renderer,
     tasks: Sequence[Task],
-    samples: int,
+    samples: int | Sequence[int],
     params: RolloutParams,
     hints: Sequence[Sequence[int]] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[list[Trajectory]]:
-    """`samples` attempts at every task, judged by its verifier.
+    """`samples` attempts at every task (or `samples[i]` at task i), judged by its verifier.
 
     `hints[i]` are token ids that the attempts at task i start from, as if the model had thought them; they count as
     prompt, not as the model's own. Returns trajectories[task][sample].
     """
     begun = time.perf_counter()
+    counts = [samples] * len(tasks) if isinstance(samples, int) else samples
     attempts = [
-        _begin(renderer, task, j, () if hints is None else hints[i]) for i, task in enumerate(tasks) for j in range(samples)
+        _begin(renderer, task, j, () if hints is None else hints[i]) for i, task in enumerate(tasks) for j in range(counts[i])
     ]
     turn = 0
     while live := [a for a in attempts if a.open]:
@@ -63,8 +65,8 @@ def roll_out(
         if progress is not None:
             progress(sum(not a.open for a in attempts), len(attempts))
     seconds = (time.perf_counter() - begun) / max(1, len(attempts))
-    judged = [_judge(attempt, seconds) for attempt in attempts]
-    return [judged[i * samples : (i + 1) * samples] for i in range(len(tasks))]
+    judged = iter([_judge(attempt, seconds) for attempt in attempts])
+    return [list(itertools.islice(judged, count)) for count in counts]
 
 
 def _begin(renderer: Renderer, task: Task, number: int, hint: Sequence[int]) -> Attempt:
@@ -167,7 +169,11 @@ class LocalRollouts:
         self.engine.refresh()
 
     def __call__(
-        self, tasks: Sequence[Task], samples: int, params: RolloutParams, hints: Sequence[Sequence[int]] | None = None
+        self,
+        tasks: Sequence[Task],
+        samples: int | Sequence[int],
+        params: RolloutParams,
+        hints: Sequence[Sequence[int]] | None = None,
     ) -> list[list[Trajectory]]:
-        """`samples` judged attempts at each task."""
+        """`samples` judged attempts at each task, or `samples[i]` at task i."""
         return roll_out(self.engine, self.renderer, tasks, samples, params, hints)

@@ -12,9 +12,17 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
-AUTO = tuple(f"transformers.models.auto.{name}_auto" for name in ("configuration", "modeling", "tokenization"))
+_AUTO = "transformers.models.auto."
+NEEDED_BY = {
+    f"{_AUTO}configuration_auto": "telechat.models.configuration",
+    f"{_AUTO}tokenization_auto": "telechat.models.tokenization",
+    f"{_AUTO}modeling_auto": None,
+}
+"""Auto module of transformers: our module that registers itself with its classes when it is imported."""
 
-OURS = tuple(f"telechat.models.{name}" for name in ("telechat2", "telechat3", "tokenization"))
+MODELS = ("telechat.models.telechat2", "telechat.models.telechat3")
+"""They register themselves, too. The first configuration of the family brings them: nobody can ask for a model without
+one, and the Auto classes of models are imported in the middle of those models that ours are made from."""
 
 
 class _Watched(Loader):
@@ -30,9 +38,8 @@ class _Watched(Loader):
     def exec_module(self, module: ModuleType) -> None:
         """As the real loader; then register, unless another Auto module is only half there: its end comes later."""
         self.inner.exec_module(module)
-        half = [name for name in AUTO if name != module.__name__ and _half_imported(name)]
-        if not half:
-            register()
+        if not any(name != module.__name__ and _half_imported(name) for name in NEEDED_BY):
+            _register()
 
 
 class _Watcher(MetaPathFinder):
@@ -40,7 +47,7 @@ class _Watcher(MetaPathFinder):
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         """The spec of an Auto module; None for everything else."""
-        if fullname not in AUTO:
+        if fullname not in NEEDED_BY:
             return None
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:
@@ -53,17 +60,23 @@ def _half_imported(name: str) -> bool:
     return bool(getattr(spec, "_initializing", False))
 
 
-def register() -> None:
-    """Import the modules that register themselves; may be called any number of times."""
-    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Watcher)]
-    for name in OURS:
-        if not _half_imported(name):  # one that is being imported, and brought us here, registers itself at its end
+def _register() -> None:
+    """Register with the Auto modules that are there."""
+    for auto, ours in NEEDED_BY.items():
+        # One of ours that is being imported, and brought us here, registers itself at its end.
+        if auto in sys.modules and ours is not None and ours not in sys.modules:
+            importlib.import_module(ours)
+
+
+def register_models() -> None:
+    """Make the Auto classes of models know the family; may be called any number of times."""
+    for name in MODELS:
+        if name not in sys.modules:
             importlib.import_module(name)
 
 
 def register_when_needed() -> None:
-    """Register now if the Auto classes are in use already, otherwise when they are first imported."""
-    if any(name in sys.modules for name in AUTO):
-        register()
-    elif not any(isinstance(finder, _Watcher) for finder in sys.meta_path):
+    """Register with the Auto modules that are in use already, and with the others when they are first imported."""
+    _register()
+    if not any(isinstance(finder, _Watcher) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Watcher())

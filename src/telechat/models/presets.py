@@ -6,7 +6,8 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from telechat.core.recipe import ModelConfig
-from telechat.models.telechat3 import Telechat3Config, Telechat3ForCausalLM
+from telechat.models.configuration import Telechat3Config
+from telechat.models.telechat3 import Telechat3ForCausalLM
 
 
 def telechat3_config(config: ModelConfig, tokenizer: PreTrainedTokenizerFast) -> Telechat3Config:

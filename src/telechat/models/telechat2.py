@@ -15,16 +15,13 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 from transformers import (
-    AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
-    LlamaConfig,
     LlamaForCausalLM,
     LlamaForSequenceClassification,
     LlamaModel,
     LlamaPreTrainedModel,
-    PreTrainedConfig,
 )
 from transformers.conversion_mapping import register_checkpoint_conversion_mapping
 from transformers.core_model_loading import ConversionOps, WeightConverter, WeightRenaming
@@ -36,64 +33,8 @@ from transformers.models.llama.modeling_llama import (
     LlamaRotaryEmbedding,
 )
 
+from telechat.models.configuration import TelechatConfig
 from telechat.models.first_generation import REFUSAL, TELECHAT1_VOCABULARY
-
-
-class TelechatConfig(PreTrainedConfig):
-    """Configuration of TeleChat2 and TeleChat2.5 (3B, 7B, 35B, 115B), with the published field names.
-
-    `training_seqlen` is the length that the model was trained at, `base_seqlen` the one that the rotary base was made
-    for. `ntk_length`, when given, declares the length that is served: the rotary base and its factor are then computed
-    for it once, so that cached keys stay consistent (the published code computes them anew from the present length,
-    which makes step-by-step decoding differ from one forward). Without it the rotary embedding is plain at any length.
-    """
-
-    model_type = "telechat"
-    attribute_map: ClassVar = {
-        "num_hidden_layers": "n_layer",
-        "num_attention_heads": "n_head",
-        "intermediate_size": "ffn_hidden_size",
-        "rms_norm_eps": "layer_norm_epsilon",
-    }
-    base_model_tp_plan: ClassVar = LlamaConfig.base_model_tp_plan  # the modules have Llama's names
-    base_model_pp_plan: ClassVar = LlamaConfig.base_model_pp_plan
-
-    vocab_size: int = TELECHAT1_VOCABULARY  # the published class default
-    hidden_size: int = 4096
-    n_layer: int = 30
-    n_head: int = 32
-    num_key_value_heads: int | None = None
-    head_dim: int | None = None
-    ffn_hidden_size: int = 12288
-    hidden_act: str = "silu"
-    layer_norm_epsilon: float = 1e-5
-    initializer_range: float = 0.02
-    attention_dropout: float | int = 0.0
-    attention_bias: bool = False
-    mlp_bias: bool = False
-    embed_layernorm: bool = False
-    training_seqlen: int = 8192
-    base_seqlen: int = 8192
-    seq_length: int = 8192
-    max_position_embeddings: int | None = None
-    ntk_length: int | None = None
-    rope_parameters: dict[str, Any] | None = None
-    use_cache: bool = True
-    bos_token_id: int | None = 1
-    eos_token_id: int | list[int] | None = 2
-    pad_token_id: int | None = 3
-    tie_word_embeddings: bool = False
-    pretraining_tp: int | None = 1
-
-    def __post_init__(self, **kwargs: Any) -> None:
-        """Fill in what follows from other fields."""
-        if self.num_key_value_heads is None:
-            self.num_key_value_heads = self.n_head
-        if self.head_dim is None:
-            self.head_dim = self.hidden_size // self.n_head
-        if self.max_position_embeddings is None:
-            self.max_position_embeddings = self.ntk_length or self.seq_length
-        super().__post_init__(**kwargs)
 
 
 def ntk_scaling(config: TelechatConfig) -> tuple[float, float]:
@@ -250,8 +191,7 @@ FUSED = ("self_attention.key_value.weight", ["self_attn.k_proj.weight", "self_at
 
 
 def register() -> None:
-    """Make the Auto classes know TeleChat2, and the layout of its checkpoints; may be called any number of times."""
-    AutoConfig.register("telechat", TelechatConfig, exist_ok=True)
+    """Make the Auto classes of models know TeleChat2, and the layout of its checkpoints; may be called any number of times."""
     AutoModel.register(TelechatConfig, TelechatModel, exist_ok=True)
     AutoModelForCausalLM.register(TelechatConfig, TelechatForCausalLM, exist_ok=True)
     AutoModelForSequenceClassification.register(TelechatConfig, TelechatForSequenceClassification, exist_ok=True)

@@ -51,7 +51,8 @@ class Batch:
 
     `back[i]` is where token i's result lies when the groups' padded results are laid one after the other. `source`,
     `targets` and `weights` (all (targets,)) name the token whose state predicts each learned token, that token, and
-    its weight. `last` (samples,) is the last token of each sample, in the order in which the samples were given.
+    its weight; `owner` (targets,) is the number of its sample. `last` (samples,) is the last token of each sample, in the
+    order in which the samples were given.
     """
 
     ids: torch.Tensor
@@ -63,6 +64,7 @@ class Batch:
     weights: torch.Tensor
     last: torch.Tensor
     old_logprobs: torch.Tensor | None = None
+    owner: torch.Tensor | None = None
 
     @property
     def tokens(self) -> int:
@@ -187,13 +189,15 @@ def collate(samples: Sequence[Sample]) -> Batch:
     targets: list[int] = []
     weights: list[float] = []
     old: list[float] = []
-    for sample, where in zip(samples, tree.where, strict=True):
+    owner: list[int] = []
+    for number, (sample, where) in enumerate(zip(samples, tree.where, strict=True)):
         size = len(sample.prompt)
         for i, weight in enumerate(sample.weights):
             if weight and (i or size):
                 source.append(where[size + i - 1])
                 targets.append(sample.completion[i])
                 weights.append(weight)
+                owner.append(number)
                 if sample.old_logprobs:
                     old.append(sample.old_logprobs[i])
     groups, back = _attention(tree.rows, len(tree.ids))
@@ -207,6 +211,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         torch.tensor(weights),
         torch.tensor([where[-1] for where in tree.where]),
         torch.tensor(old) if old else None,
+        torch.tensor(owner, dtype=torch.long),
     )
 
 

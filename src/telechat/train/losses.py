@@ -58,32 +58,36 @@ def policy_gradient(
     return -objective.sum(), {"nll": float(nll.detach().sum()), "drift": drift}
 
 
-def last_states(model: nn.Module, batch: Batch) -> torch.Tensor:
-    """The hidden state at the last token of each sample: (samples, hidden)."""
-    return hidden_states(model, batch)[batch.last]
+def answer_scores(model: Any, batch: Batch, states: torch.Tensor) -> torch.Tensor:
+    """A reward model's score of each answer, from the hidden states of the batch: (samples,).
+
+    The value head at the answer's last token, plus `config.likelihood` times the answer's log-likelihood under the
+    model itself. Where a policy is unsure it is often wrong, which a value head alone would have to learn anew from few
+    pairs (docs/log.md); the likelihood is trained with the head. Only a model whose input and output embeddings are one
+    matrix has it: a classifier of transformers has no output layer.
+    """
+    values = model.score(states[batch.last])[:, 0]
+    share = getattr(model.config, "likelihood", 0.0)
+    if not share or batch.owner is None:
+        return values
+    nll = token_nll(trunk(model).embed_tokens.weight, F.embedding(batch.source, states), batch.targets)
+    return values.index_add(0, batch.owner, nll, alpha=-share)
 
 
-TOKEN_SHARE = 2.0  # what the verdicts on prefixes count beside the comparison of whole answers
-TEXT_SHARE = 1.0  # what the right answers' own likelihood counts
+PREFIX_SHARE = 2.0  # what the verdicts on prefixes count beside the comparison of whole answers
 
 
 def bradley_terry(model: Any, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
     """Pairwise reward loss: rows 2i (right) and 2i + 1 (wrong) are one pair. −log σ(r_right − r_wrong), summed.
 
-    `weights` are +1 on the tokens of right answers and −1 on those of wrong ones: the score of every prefix is asked
-    as well whether its answer comes out right, which keeps a verifier from learning its pairs by heart (Cobbe et al.
-    2021, arXiv 2110.14168 §4.2: token-level verifiers overfit less than solution-level ones). Where input and output
-    embeddings are one matrix the right answers are learned as text, too, so that the trunk goes on learning the tasks
-    and not only their pairs (Yang et al. 2024, arXiv 2406.10216).
+    `weights` are +1 on the tokens of right answers and −1 on those of wrong ones: the value head is asked at every
+    prefix as well whether its answer comes out right, which keeps a verifier from learning its pairs by heart (Cobbe et
+    al. 2021, arXiv 2110.14168 §4.2: token-level verifiers overfit less than solution-level ones).
     """
     states = hidden_states(model, batch)
-    scores = model.score(states[batch.last])[:, 0]  # (rows,)
+    scores = answer_scores(model, batch, states)  # (rows,)
     margin = scores[0::2] - scores[1::2]
     prefixes = model.score(F.embedding(batch.source, states))[:, 0]  # (targets,)
-    tokens = F.softplus(-prefixes * batch.weights).mean() * len(margin)
-    loss = -F.logsigmoid(margin).sum() + TOKEN_SHARE * tokens
-    if model.config.tie_word_embeddings:
-        right = batch.weights > 0
-        text = token_nll(trunk(model).embed_tokens.weight, F.embedding(batch.source[right], states), batch.targets[right])
-        loss = loss + TEXT_SHARE * text.mean() * len(margin)
+    verdicts = F.softplus(-prefixes * batch.weights).mean() * len(margin)
+    loss = -F.logsigmoid(margin).sum() + PREFIX_SHARE * verdicts
     return loss, {"right": float((margin.detach() > 0).sum()), "margin": float(margin.detach().sum())}

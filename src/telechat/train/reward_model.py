@@ -19,7 +19,8 @@ from telechat.core.types import RolloutParams, Trajectory
 from telechat.tasks.registry import generate, get_kind
 from telechat.train.batches import Batch, Sample, collate
 from telechat.train.examples import trajectory_sample
-from telechat.train.losses import bradley_terry, last_states
+from telechat.train.losses import answer_scores, bradley_terry
+from telechat.train.packed import hidden_states
 from telechat.train.stage import Rollouts, StageContext, StageResult
 from telechat.train.trainer import Stateless
 
@@ -37,6 +38,7 @@ def run(context: StageContext, config: RewardModelStage) -> StageResult:
             write_jsonl(file, sample_pairs(context, config, context.rollouts(policy), split, count))
     pairs, heldout = (read_jsonl(files[split]) for split in ("train", "heldout"))
     model = AutoModelForSequenceClassification.from_pretrained(context.previous, num_labels=1)
+    model.config.likelihood = config.likelihood if model.config.tie_word_embeddings else 0.0
     with torch.no_grad():
         model.score.weight.zero_()
 
@@ -130,7 +132,7 @@ def pair_accuracy(model: Any, pairs: Sequence[dict], max_tokens: int) -> dict[st
         mine = [p for p in pairs if p["kind"] == kind]
         right = 0
         for batch in pair_batches(mine, max_tokens):
-            scores = model.score(last_states(model, batch))[:, 0]
+            scores = answer_scores(model, batch, hidden_states(model, batch))
             right += int((scores[0::2] > scores[1::2]).sum())
         out[kind] = (right, len(mine))
     return out

@@ -15,7 +15,8 @@ from telechat.core.recipe import RewardConfig
 from telechat.core.types import Task, Trajectory
 from telechat.train.batches import collate, grouped
 from telechat.train.examples import trajectory_sample
-from telechat.train.losses import last_states
+from telechat.train.losses import answer_scores
+from telechat.train.packed import hidden_states
 
 OwnReward = Callable[[Task, Trajectory], float]
 
@@ -44,8 +45,9 @@ class RewardModel:
         samples = [trajectory_sample(t, 1.0) for t in trajectories]
         out = [0.0] * len(samples)
         for group in grouped(samples, self.max_tokens):
-            states = last_states(self.model, collate([samples[i] for i in group]))
-            for i, value in zip(group, self.model.score(states)[:, 0].tolist(), strict=True):
+            batch = collate([samples[i] for i in group])
+            values = answer_scores(self.model, batch, hidden_states(self.model, batch))
+            for i, value in zip(group, values.tolist(), strict=True):
                 out[i] = value
         return out
 

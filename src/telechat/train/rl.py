@@ -8,7 +8,7 @@ learned. A few right answers to tasks of all kinds can be replayed in each step.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,12 @@ class RlSource:
         params = RolloutParams(
             config.max_tokens, config.temperature, seed=seed_of(self.seed, "rollout", step), turns=self.turns
         )
-        groups = self.rollouts(tasks, config.group, params, hints)
+        again = self._replayed(step)
+        # Several turns of a few rows would take longer than the whole batch: their worked paths are replayed.
+        asked = [t for t in again if not get_kind(t.kind).multi_turn]
+        counts = [config.group] * len(tasks) + [1] * len(asked)
+        made = self.rollouts([*tasks, *asked], counts, params, [*hints, *([] for _ in asked)])
+        groups, attempts = made[: len(tasks)], {t.id: attempt for t, (attempt,) in zip(asked, made[len(tasks) :], strict=True)}
         mixed = []
         passed = 0.0
         for task, hint, group in zip(tasks, hints, groups, strict=True):
@@ -122,7 +127,7 @@ class RlSource:
             weights = advantages(rewards[i * config.group : (i + 1) * config.group], config.std_floor)
             samples += [trajectory_sample(t, w) for t, w in zip(group, weights, strict=True)]
         divisor = float(sum(sum(1 for w in s.weights if w) for s in samples)) or 1.0
-        samples += self._replay(step, divisor)
+        samples += self._replay(again, attempts, divisor)
         if step % 10 == 0:
             self._keep(step, tasks, groups)
         generated = sum(sum(t.mask) for group in groups for t in group)
@@ -151,24 +156,17 @@ class RlSource:
             out.append(list(ids[: int(thinking * draw.uniform(0.3, 0.9) * left) + 1]))
         return out
 
-    def _replay(self, step: int, divisor: float) -> list[Sample]:
-        """One answer to a task of every kind of the recipe in turn, so that none is forgotten while others are
-        reinforced: the policy's own where it is verified right, the worked path where it is not. Together they count
-        `replay_weight` of a step."""
-        config = self.config
-        if not config.replay:
-            return []
+    def _replayed(self, step: int) -> list[Task]:
+        """Tasks of every kind of the recipe in turn, so that none is forgotten while others are reinforced."""
         kinds = self.all_kinds
-        if isinstance(config, AgenticRlStage):  # its own kinds are reinforced already; their turns would take the time
+        if isinstance(self.config, AgenticRlStage):  # its own kinds are reinforced already; their turns would take the time
             kinds = [k for k in kinds if k not in self.curriculum.kinds] or kinds
-        tasks = []
-        for i in range(config.replay):
-            number = step * config.replay + i
-            tasks.append(generate(kinds[number % len(kinds)], "train", self.seed + 17, number // len(kinds)))
-        params = RolloutParams(config.max_tokens, 1.0, seed=seed_of(self.seed, "replay", step), turns=self.turns)
-        # Several turns of a few rows would take longer than the whole batch: their worked paths are replayed.
-        asked = [t for t in tasks if not get_kind(t.kind).multi_turn]
-        attempts = {t.id: attempt for t, (attempt,) in zip(asked, self.rollouts(asked, 1, params), strict=True)}
+        numbers = range(step * self.config.replay, (step + 1) * self.config.replay)
+        return [generate(kinds[i % len(kinds)], "train", self.seed + 17, i // len(kinds)) for i in numbers]
+
+    def _replay(self, tasks: Sequence[Task], attempts: Mapping[str, Trajectory], divisor: float) -> list[Sample]:
+        """One answer to each task: the policy's own where it is verified right, the worked path where it is not.
+        Together they count `replay_weight` of a step."""
         samples = []
         for task in tasks:
             attempt = attempts.get(task.id)
@@ -176,7 +174,7 @@ class RlSource:
             path = trajectory_sample(attempt, 1.0) if attempt and own else path_sample(self.renderer, task, task.paths[0])
             samples.append(path)
         tokens = sum(sum(s.weights) for s in samples) or 1.0
-        weight = config.replay_weight * divisor / tokens
+        weight = self.config.replay_weight * divisor / tokens
         return [Sample(s.prompt, s.completion, tuple(weight * w for w in s.weights)) for s in samples]
 
     def _keep(self, step: int, tasks: Sequence[Task], groups: Sequence[Sequence[Trajectory]]) -> None:

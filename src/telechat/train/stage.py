@@ -29,9 +29,13 @@ class Rollouts(Protocol):
         ...
 
     def __call__(
-        self, tasks: Sequence[Task], samples: int, params: RolloutParams, hints: Sequence[Sequence[int]] | None = None
+        self,
+        tasks: Sequence[Task],
+        samples: int | Sequence[int],
+        params: RolloutParams,
+        hints: Sequence[Sequence[int]] | None = None,
     ) -> list[list[Trajectory]]:
-        """`samples` judged attempts at each task."""
+        """`samples` judged attempts at each task, or `samples[i]` at task i."""
         ...
 
 
