@@ -19,11 +19,12 @@ from telechat.core.recipe import AgenticRlStage, RewardConfig, RlStage
 from telechat.core.seeds import rng, seed_of
 from telechat.core.types import RolloutParams, Task, Trajectory
 from telechat.tasks.registry import generate, get_kind
-from telechat.train.batches import Batch, Sample, microbatches
+from telechat.train.batches import Sample, microbatches
 from telechat.train.examples import path_sample, trajectory_sample
 from telechat.train.losses import policy_gradient
 from telechat.train.rewards import FusedReward, advantages
 from telechat.train.stage import Rollouts, StageContext, StageResult
+from telechat.train.trainer import Update
 
 FADE = 0.8  # weight of the past in the running pass rate of a kind
 
@@ -97,8 +98,8 @@ class RlSource:
         self.curriculum.drawn = dict(state["drawn"])
         self.reward.scale.restore(state["scale"])
 
-    def batches(self, step: int) -> tuple[list[Batch], float, dict[str, float]]:
-        """Roll out, judge, and turn the groups that disagree into weighted samples."""
+    def batches(self, step: int) -> tuple[list[Update], dict[str, float]]:
+        """Roll out, judge, and turn the groups that disagree into weighted samples, `updates` lots of them."""
         config = self.config
         self.rollouts.refresh()
         tasks = self.curriculum.draw(config.prompts, self.seed, step)
@@ -122,12 +123,14 @@ class RlSource:
             if len(set(verdicts)) > 1:
                 mixed.append((task, group))
         rewards = self.reward([(task, t) for task, group in mixed for t in group])
-        samples: list[Sample] = []
+        samples: list[list[Sample]] = []
         for i, (_, group) in enumerate(mixed):
             weights = advantages(rewards[i * config.group : (i + 1) * config.group], config.std_floor)
-            samples += [trajectory_sample(t, w) for t, w in zip(group, weights, strict=True)]
-        divisor = float(sum(sum(1 for w in s.weights if w) for s in samples)) or 1.0
-        samples += self._replay(again, attempts, divisor)
+            samples.append([trajectory_sample(t, w) for t, w in zip(group, weights, strict=True)])
+        updates = [
+            self._update(samples[part :: config.updates], again[part :: config.updates], attempts)
+            for part in range(config.updates)
+        ]
         if step % 10 == 0:
             self._keep(step, tasks, groups)
         generated = sum(sum(t.mask) for group in groups for t in group)
@@ -136,7 +139,14 @@ class RlSource:
             "mixed": len(mixed) / len(tasks),
             "completion": generated / (len(tasks) * config.group),
         }
-        return microbatches(samples, config.microbatch_tokens) if samples else [], divisor, figures
+        return updates, figures
+
+    def _update(self, groups: Sequence[Sequence[Sample]], again: Sequence[Task], attempts: Mapping[str, Trajectory]) -> Update:
+        """Groups of weighted samples and replayed tasks as the batches of one update."""
+        samples = [sample for group in groups for sample in group]
+        divisor = float(sum(sum(1 for w in s.weights if w) for s in samples)) or 1.0
+        samples += self._replay(again, attempts, divisor)
+        return microbatches(samples, self.config.microbatch_tokens) if samples else [], divisor
 
     def _hints(self, tasks: Sequence[Task], step: int) -> list[list[int]]:
         """The beginning of a worked solution for some tasks; fewer and shorter as training goes on."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,12 +24,15 @@ from telechat.train.objective import Loss, Objective
 from telechat.train.optimizer import build_optimizers, learning_rate
 from telechat.train.state import load_state, save_state
 
+Update = tuple[list[Batch], float]
+"""The micro-batches of one update of the weights, and the number that their summed loss is divided by."""
+
 
 class Source(Protocol):
     """Where batches come from."""
 
-    def batches(self, step: int) -> tuple[list[Batch], float, dict[str, float]]:
-        """The micro-batches of `step`, the number that their summed loss is divided by, and figures to log.
+    def batches(self, step: int) -> tuple[list[Update], dict[str, float]]:
+        """The updates of `step`, one in most stages, and figures to log.
 
         Must depend on the step, the weights and `state()` only.
         """
@@ -47,13 +50,12 @@ class Source(Protocol):
 class Stateless:
     """A source whose batches are a function of the step alone."""
 
-    def __init__(self, make: Callable[[int], tuple[list[Batch], float]]) -> None:
+    def __init__(self, make: Callable[[int], Update]) -> None:
         self.make = make
 
-    def batches(self, step: int) -> tuple[list[Batch], float, dict[str, float]]:
+    def batches(self, step: int) -> tuple[list[Update], dict[str, float]]:
         """See `Source`."""
-        found, divisor = self.make(step)
-        return found, divisor, {}
+        return [self.make(step)], {}
 
     def state(self) -> dict[str, Any]:
         """Nothing to keep."""
@@ -155,38 +157,45 @@ class Trainer:
 
     def _step(self, step: int) -> dict[str, Any]:
         begun = time.perf_counter()
-        batches, divisor, row = self.source.batches(step)
+        updates, row = self.source.batches(step)
         self.model.train()
         made = time.perf_counter()
-        total, tokens = 0.0, 0
-        figures: dict[str, float] = {}
-        for batch in batches:
-            loss, sums = self.objective(batch.to(self.accelerator.device))
-            self.accelerator.backward(loss / divisor)
-            total += float(loss.detach())
-            for key, value in sums.items():
-                figures[key] = figures.get(key, 0.0) + value
-            tokens += batch.tokens
         rate = learning_rate(self.config, step, self.steps)
-        norm = 0.0
-        if batches:
-            norm = float(self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip))
-            for optimizer in self.optimizers:
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
-                optimizer.step()
-                optimizer.zero_grad()
+        means: dict[str, float] = {"loss": 0.0}
+        tokens, norm = 0, 0.0
+        for batches, divisor in updates:
+            tokens += sum(batch.tokens for batch in batches)
+            figures = self._accumulate(batches, divisor)
+            norm = self._update(rate) if batches else 0.0
+            for key, value in figures.items():
+                means[key] = means.get(key, 0.0) + value / len(updates)
         self.tokens += tokens
-        seconds = time.perf_counter() - begun
-        means = {k: round(v / divisor, 5) for k, v in figures.items()}
         return {
-            "loss": round(total / divisor, 5),
-            **means,
-            **{k: round(v, 5) for k, v in row.items()},
+            **{k: round(v, 5) for k, v in {**means, **row}.items()},
             "lr": rate,
             "norm": round(norm, 4),
             "tokens": tokens,
-            "seconds": round(seconds, 4),
+            "seconds": round(time.perf_counter() - begun, 4),
             "source_seconds": round(made - begun, 4),
             "tokens_per_second": round(tokens / (time.perf_counter() - made + 1e-9), 1),
         }
+
+    def _accumulate(self, batches: Sequence[Batch], divisor: float) -> dict[str, float]:
+        """Gradients of the mean loss; returns it and the loss's own figures, both divided."""
+        figures: dict[str, float] = {"loss": 0.0}
+        for batch in batches:
+            loss, sums = self.objective(batch.to(self.accelerator.device))
+            self.accelerator.backward(loss / divisor)
+            for key, value in {"loss": float(loss.detach()), **sums}.items():
+                figures[key] = figures.get(key, 0.0) + value / divisor
+        return figures
+
+    def _update(self, rate: float) -> float:
+        """One step of every optimiser at `rate`; returns the norm of the gradient."""
+        norm = float(self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip))
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+            optimizer.zero_grad()
+        return norm
