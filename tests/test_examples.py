@@ -28,6 +28,10 @@ def test_telechat25_with_transformers(tmp_path):
     run("transformers_telechat25.py", telechat25(tmp_path / "model"))
 
 
+def test_telechat25_offline_on_our_engine(tmp_path):
+    assert "Generated text" in run("offline.py", telechat25(tmp_path / "model"), 12)
+
+
 def test_telechat3_coder_with_transformers(tmp_path):
     run("transformers_coder.py", telechat3_coder(tmp_path / "model"), 12)
 

@@ -26,10 +26,10 @@ def test_the_python_examples_run(tmp_path, name):
     its layout; everything else runs as printed."""
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(TINY.replace("name: tiny\n", "name: tiny\nsizes: {smoke: {seed: 4}}\n"))
-    training, published = blocks(name)
+    training, offline, published = blocks(name)
     assert 'telechat.run("nano"' in training
     telechat3_coder(tmp_path / "path" / "to" / "TeleChat3-Coder-36B-Thinking")
-    code = training.replace('"nano"', repr(str(recipe)), 1) + published
+    code = training.replace('"nano"', repr(str(recipe)), 1) + offline + published
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs" / "nano" / "report.json").exists()

@@ -15,12 +15,22 @@ from typing import TYPE_CHECKING, Any
 from telechat.models.auto import register_when_needed
 
 if TYPE_CHECKING:
+    from telechat.serve.offline import LLM, SamplingParams
     from telechat.serve.session import ChatModel
 
 register_when_needed()
 
 __version__ = "0.1.0"
-__all__ = ["load", "run"]
+__all__ = ["LLM", "SamplingParams", "load", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    """`LLM` and `SamplingParams` are imported when they are first used: they need torch."""
+    if name in ("LLM", "SamplingParams"):
+        from telechat.serve import offline
+
+        return getattr(offline, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def load(model: str | Path) -> ChatModel:

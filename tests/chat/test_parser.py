@@ -14,8 +14,8 @@ from chat_cases import CLASSIC, CLOCK, CODER, T1, TELECHAT3, WEATHER, bot, call,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from telechat.bench.parser import measure_parser
 from telechat.chat.formats import FORMATS, Format
-from telechat.chat.measure import measure_parser
 from telechat.chat.parser import Delta, Parsed, StreamParser, parse
 from telechat.chat.segments import completion_segments
 from telechat.core.types import Message

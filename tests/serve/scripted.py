@@ -26,6 +26,7 @@ class ScriptedEngine:
         self.requests: list[Request] = []
         self.broken: Exception | None = None
         self.prompts: list[list[int]] = []
+        self.seen: list[list[SamplingParams]] = []
         self._numbers = itertools.count()
         self._clock = threading.Event()  # never set: a wait that is a pause
 
@@ -33,16 +34,21 @@ class ScriptedEngine:
     def idle(self) -> bool:
         return not self.requests
 
-    def add(self, prompt: Sequence[int], params: Sequence[SamplingParams]) -> Request:
+    def add(self, prompt: Sequence[int], params: Sequence[SamplingParams], constraints: Sequence[object] = ()) -> Request:
         if not prompt:
             raise UserError("the prompt is empty")
         self.prompts.append(list(prompt))
+        self.seen.append(list(params))
         request = Request(next(self._numbers), list(prompt), list(params), [Completion() for _ in params], len(params))
         self.requests.append(request)
         return request
 
     def cancel(self, request: Request) -> None:
         request.cancelled = True
+
+    def end(self, request: Request, sample: int) -> None:
+        request.ended.add(sample)
+        request.open -= 1
 
     def step(self) -> list[tuple[Request, int, int]]:
         self.requests = [r for r in self.requests if r.open and not r.cancelled]
@@ -54,6 +60,8 @@ class ScriptedEngine:
         for request in self.requests:
             for sample, params in enumerate(request.params):
                 completion = request.completions[sample]
+                if sample in request.ended:
+                    continue
                 if completion.ids and (completion.ids[-1] in params.stop_ids or len(completion.ids) >= params.max_tokens):
                     continue
                 script = self.script(request.prompt, sample)

@@ -7,17 +7,18 @@ from typing import Annotated
 
 import typer
 
-NAMES = ("train", "rollout", "quickstart", "recipe")
+NAMES = ("train", "rollout", "parser", "quickstart", "recipe")
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="train, rollout, quickstart or recipe")],
+    name: Annotated[str, typer.Argument(help="train, rollout, parser, quickstart or recipe")],
     seeds: Annotated[str, typer.Option(help="seeds of quickstart and recipe")] = "0,1,2",
     out: Annotated[Path, typer.Option(help="where quickstart and recipe keep their runs")] = Path("runs/bench"),
     smoke: Annotated[bool, typer.Option(help="the small size of the recipe: tries the command, not the figures")] = False,
     json_: Annotated[bool, typer.Option("--json", help="one JSON document on stdout")] = False,
 ) -> None:
-    """Measure: train (trainer against a plain loop), rollout (engine against transformers.generate), quickstart, recipe."""
+    """Measure: train (trainer against a plain loop), rollout (engine against transformers.generate), parser
+    (against transformers' own), quickstart, recipe."""
     import difflib
     import importlib
     import json
@@ -34,7 +35,7 @@ def command(
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    if name in ("train", "rollout"):
+    if name in ("train", "rollout", "parser"):
         found = importlib.import_module(f"telechat.bench.{name}").measure()
     else:
         numbers = [int(s) for s in seeds.split(",")]

@@ -2,79 +2,224 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Iterator
-from contextlib import closing
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
 if TYPE_CHECKING:
+    from telechat.chat.parser import Delta
     from telechat.core.types import Message
     from telechat.engine import SamplingParams
-    from telechat.serve.session import ChatModel
+
+HELP = (
+    "/system TEXT  a system message (none: remove it)    /reset        forget the conversation\n"
+    "/tools FILE   offer the tools in a JSON file        /preset NAME  code, agent, math, general\n"
+    "/save FILE    write the conversation as JSON        /load FILE    go on with a saved one\n"
+    "/retry        answer the last question again        /quit         or Ctrl-D\n"
+    '""" begins and ends a text of several lines; Ctrl-C stops an answer'
+)
+MARK = '"""'
+
+
+class Model(Protocol):
+    """What can be talked to: a loaded checkpoint, or a server."""
+
+    last: Message
+    finish: str
+    preset: str | None
+
+    def stream(
+        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = (), params: SamplingParams | None = None
+    ) -> Generator[Delta]:
+        """One answer, piece by piece."""
 
 
 def command(
-    model: Annotated[str, typer.Argument(help="a checkpoint folder or a finished run directory")],
+    model: Annotated[str, typer.Argument(help="a checkpoint folder, a finished run directory, a hub name, or a server's URL")],
     temperature: Annotated[float, typer.Option(help="0 is greedy")] = 0.0,
     top_p: Annotated[float, typer.Option(help="sample from the likeliest tokens of this share")] = 1.0,
     max_tokens: Annotated[int, typer.Option(help="tokens of an answer at most")] = 256,
     system: Annotated[str | None, typer.Option(help="a system message")] = None,
+    tools: Annotated[Path | None, typer.Option(help="a JSON file with tools to offer")] = None,
+    preset: Annotated[str | None, typer.Option(help="a card's sampling: code, agent, math or general")] = None,
     seed: Annotated[int, typer.Option(help="equal seeds give equal answers")] = 0,
     chat_format: Annotated[str | None, typer.Option("--format", help="chat format; default the checkpoint's own")] = None,
 ) -> None:
-    """Talk to a model. /reset forgets, /system TEXT sets the system message, /quit or Ctrl-D ends; Ctrl-C stops an answer."""
+    """Talk to a model. /help names the commands; Ctrl-C stops an answer, /quit or Ctrl-D ends.
+
+    The key of a server comes from TELECHAT_API_KEY.
+    """
     from transformers.utils import logging
 
+    from telechat.core.errors import UserError
     from telechat.engine import SamplingParams
-    from telechat.serve.session import ChatModel
 
     logging.disable_progress_bar()
     params = SamplingParams(max_tokens, temperature, top_p, seed=seed)
-    talk = _Talk(ChatModel.load(model, chat_format), params, system)
+    talk = _Talk(_open(model, chat_format), params, system)
+    if preset is not None:
+        talk.preset(preset)
+    if tools is not None:
+        talk.tools(str(tools))
     for line in _lines():
-        if line in ("/quit", "/exit"):
+        name, _, rest = line.partition(" ")
+        if name in ("/quit", "/exit"):
             return
-        if line == "/reset":
-            talk.reset()
-        elif line == "/system" or line.startswith("/system "):
-            talk.reset(line.removeprefix("/system").strip())
-        elif line.startswith("/"):
-            typer.echo("there are /reset, /system TEXT and /quit", err=True)
-        else:
-            talk.say(line)
+        try:
+            if not talk.obey(name, rest.strip()):
+                talk.say(line)
+        except UserError as error:
+            if not sys.stdin.isatty():
+                raise
+            typer.echo(str(error), err=True)
+
+
+def _open(model: str, chat_format: str | None) -> Model:
+    if model.startswith(("http://", "https://")):
+        from telechat.serve.remote import RemoteModel
+
+        return RemoteModel(model)
+    from telechat.serve.session import ChatModel
+
+    return ChatModel.load(model, chat_format)
 
 
 def _lines() -> Iterator[str]:
-    """What is typed or piped in; a prompt only where a person types."""
-    if not sys.stdin.isatty():
-        yield from (stripped for line in sys.stdin if (stripped := line.strip()))
-        return
-    import readline  # noqa: F401  (editing and history in `input`)
+    """What is typed or piped in, texts between triple quotes as one; a prompt only where a person types."""
+    typed = _typed() if sys.stdin.isatty() else (line.rstrip("\n") for line in sys.stdin)
+    for line in typed:
+        text = line.strip()
+        if text.startswith(MARK):
+            parts = [text.removeprefix(MARK)]
+            while not parts[-1].endswith(MARK) or (len(parts) == 1 and text == MARK):
+                following = next(typed, None)
+                if following is None:
+                    break
+                parts.append(following)
+            text = "\n".join(parts).removesuffix(MARK).strip("\n")
+        if text:
+            yield text
 
-    while True:
-        try:
-            line = input("> ").strip()
-        except EOFError:
-            typer.echo()
-            return
-        except KeyboardInterrupt:
-            typer.echo("\n/quit or Ctrl-D ends", err=True)
-            continue
-        if line:
-            yield line
+
+def _typed() -> Iterator[str]:
+    import readline
+
+    history = Path.home() / ".cache" / "telechat" / "history"
+    with suppress(OSError):
+        history.parent.mkdir(parents=True, exist_ok=True)
+        readline.read_history_file(history)
+    readline.set_history_length(1000)
+    try:
+        while True:
+            try:
+                yield input("> ")
+            except EOFError:
+                typer.echo()
+                return
+            except KeyboardInterrupt:
+                typer.echo("\n/quit or Ctrl-D ends", err=True)
+    finally:
+        with suppress(OSError):
+            readline.write_history_file(history)
 
 
 class _Talk:
     """A conversation on the terminal."""
 
-    def __init__(self, chat: ChatModel, params: SamplingParams, system: str | None) -> None:
+    def __init__(self, chat: Model, params: SamplingParams, system: str | None) -> None:
         self._chat = chat
         self._params = params
         self._system = system
+        self._tools: list[dict[str, Any]] = []
         self._messages: list[Message] = []
         self.reset()
+
+    def obey(self, name: str, rest: str) -> bool:
+        """Do what a command says; False for a line that is none. Raises `UserError` for one that cannot be done."""
+        if not name.startswith("/"):
+            return False
+        commands = {
+            "/reset": lambda: self.reset(),
+            "/system": lambda: self.reset(rest),
+            "/tools": lambda: self.tools(rest),
+            "/preset": lambda: self.preset(rest),
+            "/save": lambda: self.save(rest),
+            "/load": lambda: self.load(rest),
+            "/retry": lambda: self.retry(),
+        }
+        if name in commands:
+            commands[name]()
+        else:
+            typer.echo(HELP, err=True)
+        return True
+
+    def tools(self, file: str) -> None:
+        """Offer the tools in a JSON file; no file takes them away."""
+        from telechat.core.errors import UserError
+        from telechat.core.files import read_json
+
+        found = read_json(Path(file)) if file else []
+        if not isinstance(found, list) or not all(isinstance(tool, dict) for tool in found):
+            raise UserError(f"{file}: give a JSON list of tools")
+        self._tools = found
+
+    def preset(self, name: str) -> None:
+        """Sample as a card says."""
+        from telechat.chat.formats import get_format
+        from telechat.chat.presets import get_preset
+
+        renderer = getattr(self._chat, "renderer", None)
+        chosen = get_preset(name, renderer.format if renderer is not None else get_format("telechat3-coder"))
+        self._params = replace(
+            self._params,
+            temperature=chosen.temperature,
+            top_p=chosen.top_p,
+            repetition_penalty=chosen.repetition_penalty,
+        )
+        if renderer is None:
+            self._chat.preset = name  # the server knows its format
+
+    def save(self, file: str) -> None:
+        """Write the conversation, and the tools, as JSON."""
+        from telechat.core.errors import UserError
+        from telechat.core.files import write_text
+
+        if not file:
+            raise UserError("/save needs the name of a file")
+        talk = {"messages": [m.to_dict() for m in self._messages], "tools": self._tools}
+        write_text(Path(file), json.dumps(talk, ensure_ascii=False, indent=1) + "\n")
+        typer.echo(f"saved {len(self._messages)} messages in {file}", err=True)
+
+    def load(self, file: str) -> None:
+        """Go on with a saved conversation."""
+        from telechat.core.errors import UserError
+        from telechat.core.files import read_json
+        from telechat.core.types import Message
+
+        found = read_json(Path(file))
+        try:
+            self._messages = [Message.from_dict(m) for m in found["messages"]]
+            self._tools = list(found.get("tools") or [])
+        except (TypeError, KeyError, ValueError) as error:
+            raise UserError(f"{file}: is no saved conversation: {error}") from None
+        self._system = next((m.content for m in self._messages if m.role == "system"), None)
+
+    def retry(self) -> None:
+        """Answer the last question again, with another seed."""
+        last = max((i for i, m in enumerate(self._messages) if m.role == "user"), default=None)
+        if last is None:
+            typer.echo("nothing has been asked yet", err=True)
+            return
+        line = self._messages[last].content or ""
+        del self._messages[last:]
+        self._params = replace(self._params, seed=self._params.seed + 1)
+        self.say(line)
 
     def reset(self, system: str | None = None) -> None:
         """Forget what was said; a system message given here replaces the one before, an empty one removes it."""
@@ -85,10 +230,13 @@ class _Talk:
 
     def say(self, line: str) -> None:
         """Ask, and show the answer while it is made. What does not fit is not kept; what was stopped is, as far as it got."""
-        from telechat.core.errors import UserError
         from telechat.core.types import Message
 
-        asked = [*self._messages, Message("user", line)]
+        self._ask([*self._messages, Message("user", line)])
+
+    def _ask(self, asked: list[Message]) -> None:
+        from telechat.core.errors import UserError
+
         try:
             self._show(asked)
         except UserError as error:
@@ -99,13 +247,30 @@ class _Talk:
         answer = self._chat.last
         if answer.content or answer.tool_calls:
             self._messages = [*asked, answer]
+        if answer.tool_calls and sys.stdin.isatty():
+            self._results(answer)
+
+    def _results(self, answer: Message) -> None:
+        """Ask the person what each call gives, and let the model go on with it."""
+        from telechat.core.types import Message
+
+        results = []
+        for call in answer.tool_calls:
+            try:
+                given = input(f"result of {call.name} (empty: leave it) ")
+            except (EOFError, KeyboardInterrupt):
+                return
+            if not given:
+                return
+            results.append(Message("tool", given, tool_call_id=call.id))
+        self._ask([*self._messages, *results])
 
     def _show(self, messages: list[Message]) -> None:
-        from telechat.chat.parser import CONTENT, REASONING
+        from telechat.chat.parser import ARGUMENTS, CALL_START, CONTENT, REASONING
 
         before = ""
         try:
-            with closing(self._chat.stream(messages, (), self._params)) as deltas:
+            with closing(self._chat.stream(messages, self._tools, self._params)) as deltas:
                 for delta in deltas:
                     if before == REASONING and delta.kind != REASONING:
                         typer.echo()
@@ -114,6 +279,10 @@ class _Talk:
                         typer.secho(delta.text, dim=True, nl=False)
                     elif delta.kind == CONTENT:
                         typer.echo(delta.text, nl=False)
+                    elif delta.kind == CALL_START:
+                        typer.secho(f"\n→ {delta.text} ", fg="cyan", nl=False)
+                    elif delta.kind == ARGUMENTS:
+                        typer.secho(delta.text, fg="cyan", nl=False)
         except KeyboardInterrupt:
             typer.secho(" … stopped", dim=True, nl=False)
         else:

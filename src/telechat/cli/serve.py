@@ -21,13 +21,23 @@ def command(
     chat_format: Annotated[str | None, typer.Option("--format", help="chat format; default the checkpoint's own")] = None,
     slots: Annotated[int, typer.Option(help="answers that are generated together at most", min=1, max=4096)] = 32,
     context: Annotated[int | None, typer.Option(help="tokens of prompt and answer at most; default the model's", min=2)] = None,
+    preset: Annotated[str | None, typer.Option(help="sampling by default: code, agent, math or general")] = None,
+    kv_memory: Annotated[
+        float | None, typer.Option(help="GB for keys and values; default: as much as the slots need", min=0.001)
+    ] = None,
+    max_queued: Annotated[int, typer.Option(help="answers that may wait; more are refused with 429", min=1)] = 1024,
+    any_model_name: Annotated[
+        bool, typer.Option("--any-model-name", help="answer whatever model a client asks for (for coding agents)")
+    ] = False,
+    metrics_prefix: Annotated[str, typer.Option(help="how names in /metrics begin; vllm: for its dashboards")] = "telechat:",
     engine: Annotated[str, typer.Option(help="native (this package's own), vllm or sglang")] = "native",
     tensor_parallel: Annotated[
         int, typer.Option("--tensor-parallel-size", help="devices that share the model (vllm, sglang)", min=1)
     ] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the engine's command and do nothing")] = False,
 ) -> None:
-    """Serve a model: /v1/chat/completions, /v1/models, /health. Ctrl-C or SIGTERM ends it.
+    """Serve a model to OpenAI and Anthropic clients: /v1/chat/completions, /v1/completions, /v1/responses, /v1/messages,
+    /v1/models, /metrics, /health. Ctrl-C or SIGTERM ends it.
 
     With --engine vllm or sglang this becomes that engine, started with our plugin and every flag the checkpoint needs.
     """
@@ -39,6 +49,7 @@ def command(
     with reserve(host, port) as listener:  # before anything heavy: a port in use is known at once
         from transformers.utils import logging
 
+        from telechat.chat.presets import get_preset
         from telechat.engine import Engine
         from telechat.serve.app import Settings, create_app
         from telechat.serve.session import ChatModel
@@ -46,9 +57,20 @@ def command(
 
         logging.disable_progress_bar()
         chat = ChatModel.load(model, chat_format)
-        worker = Worker(lambda: Engine(chat.model, slots, context))
+        if preset is not None:
+            get_preset(preset, chat.renderer.format)
+        room = None if kv_memory is None else int(kv_memory * 2**30)
+        worker = Worker(lambda: Engine(chat.model, slots, context, fair=True, kv_bytes=room))
         names = tuple(dict.fromkeys((name or Path(model).resolve().name, model)))
-        app = create_app(chat, worker, Settings(names, api_key or None))
+        settings = Settings(
+            names,
+            api_key or None,
+            any_name=any_model_name,
+            max_queued=max_queued,
+            metrics_prefix=metrics_prefix,
+            preset=preset,
+        )
+        app = create_app(chat, worker, settings)
         if host not in _LOOPBACK and not api_key:
             typer.echo("telechat: warning: anybody who reaches this machine can use the model; give --api-key", err=True)
         line = f"telechat: serving {names[0]} at {url_of(listener)}/v1 (Ctrl-C ends)"

@@ -101,10 +101,24 @@ class Engine:
         """Stop `request` before the next step; what it has generated stays in its completions."""
         request.cancelled = True
 
+    def end(self, request: Request, sample: int) -> None:
+        """One sample needs no more tokens: it finishes with "stop" before the next step, the others go on."""
+        request.ended.add(sample)
+
     @property
     def idle(self) -> bool:
         """Nothing runs and nothing waits."""
         return not self.rows and not self.waiting
+
+    @property
+    def running(self) -> int:
+        """Completions that are being generated."""
+        return self.rows.live
+
+    @property
+    def queued(self) -> int:
+        """Completions that wait for a slot."""
+        return sum(len(work.samples) for work in self.waiting)
 
     @property
     def kv_usage(self) -> float:
@@ -118,7 +132,7 @@ class Engine:
 
         Returns (request, sample, token) for every token sampled in this step.
         """
-        self._drop_cancelled()
+        self._drop_unwanted()
         if self.rows.finished_share >= COMPACT_SHARE:
             self._compact()
         events: list[Event] = []
@@ -153,19 +167,21 @@ class Engine:
 
     # Leaving
 
-    def _drop_cancelled(self) -> None:
+    def _drop_unwanted(self) -> None:
+        """Finish what was cancelled or ended from outside."""
         for row in self.rows:
-            if row.request.cancelled and not row.done:
-                row.finish("cancelled")
-        if self._partial is not None and self._partial[0].request.cancelled:
+            if not row.done and (row.request.cancelled or row.sample in row.request.ended):
+                row.finish("cancelled" if row.request.cancelled else "stop")
+        if self._partial is not None and all(row.done for row in self._partial[1]):
             self._partial = None
-        if any(work.request.cancelled for work in self.waiting):
+        if any(work.request.cancelled or work.request.ended for work in self.waiting):
             for work in self.waiting:
-                if work.request.cancelled:
-                    work.request.open -= len(work.samples)
-                    for sample in work.samples:
-                        work.request.completions[sample].finish = "cancelled"
-            self.waiting = deque(work for work in self.waiting if not work.request.cancelled)
+                gone = work.samples if work.request.cancelled else [s for s in work.samples if s in work.request.ended]
+                work.request.open -= len(gone)
+                for sample in gone:
+                    work.request.completions[sample].finish = "cancelled" if work.request.cancelled else "stop"
+                work.samples = [s for s in work.samples if s not in gone]
+            self.waiting = deque(work for work in self.waiting if work.samples)
         if self.rows and not self.rows.live:
             self._compact()
 

@@ -96,7 +96,8 @@ class Completion:
 class Request:
     """One prompt with `n` completions; the engine's unit of work.
 
-    `cached` is how many tokens of the prompt were found in a slot.
+    `ended` are samples that need no more tokens (a stop string came); `cached` is how many tokens of the prompt were
+    found in a slot.
     """
 
     id: int
@@ -105,5 +106,6 @@ class Request:
     completions: list[Completion]
     open: int
     cancelled: bool = False
+    ended: set[int] = field(default_factory=set)
     constraints: list[Constraint | None] = field(default_factory=list)
     cached: int = 0

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from telechat.core.errors import UserError
+from telechat.models.configuration import context_of
 
 BLOCK = 64  # rows that attend together: to as many positions as the longest of them has
 
@@ -63,7 +64,7 @@ class Runner:
         self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
         self.head_dim: int = first.self_attn.head_dim
         self.eps: float = config.rms_norm_eps
-        self.max_positions = int(config.max_position_embeddings)
+        self.max_positions = context_of(config)
         self.device: torch.device = model.lm_head.weight.device
         self.dtype: torch.dtype = model.lm_head.weight.dtype
         self.k = self.v = torch.empty(0)

@@ -107,6 +107,20 @@ class Telechat3Config(LlamaConfig):
         super().__post_init__(**kwargs)
 
 
+def context_of(config: Any) -> int:
+    """Tokens that a model can see: what its configuration declares, but no more than its rotary scaling reaches.
+
+    32768 for the published 36B models (8192 × 4), whatever `max_position_embeddings` says: positions past it were
+    never trained (vLLM #55116 served 131072 of them).
+    """
+    declared = int(config.max_position_embeddings)
+    rope = getattr(config, "rope_parameters", None) or {}
+    original, factor = rope.get("original_max_position_embeddings"), rope.get("factor")
+    if rope.get("rope_type") == "yarn" and original and factor:
+        return min(declared, int(original * factor))
+    return declared
+
+
 def register() -> None:
     """Make `AutoConfig` know the family; may be called any number of times."""
     AutoConfig.register("telechat", TelechatConfig, exist_ok=True)

@@ -73,15 +73,17 @@ class ContentGuard:
         self._tail = ""  # the end of what is out: a hidden word must not come together across it either
         self._held = ""
         self.stopped = False
+        self.met: str | None = None
 
     def push(self, text: str, final: bool = False) -> str:
         """What of the content so far may go out; `final` releases what might have become a word."""
         if self.stopped:
             return ""
         held = self._held + text
-        found = [at for word in self._stop if (at := held.find(word)) >= 0]
+        found = [(at, word) for word in self._stop if (at := held.find(word)) >= 0]
         if found:
-            held, final, self.stopped = held[: min(found)], True, True
+            at, self.met = min(found)
+            held, final, self.stopped = held[:at], True, True
         start = len(self._tail)
         data = self._tail + held
         while match := _HIDDEN.search(data):
@@ -166,6 +168,11 @@ class Answer:
             deltas = self._pass(self._parser.feed(self._detokenizer.finish()))
             deltas += self._pass(self._parser.finish())
         return deltas + self._emit("", final=True)
+
+    @property
+    def stop_met(self) -> str | None:
+        """The stop string that ended the content; None when none did."""
+        return self._guard.met
 
     @property
     def content(self) -> str | None:

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -16,10 +16,18 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 import telechat
+from telechat.chat.presets import get_preset
 from telechat.core.errors import UserError
-from telechat.serve.completions import Completion, failure, prepare
-from telechat.serve.schemas import ChatRequest
+from telechat.serve import responses as response_api
+from telechat.serve.completions import Completion
+from telechat.serve.job import Job, prepare, prompt_of
+from telechat.serve.messages import CountRequest, MessagesRequest, Reply, error_body
+from telechat.serve.metrics import Metrics
+from telechat.serve.responses import ResponsesRequest
+from telechat.serve.run import failure
+from telechat.serve.schemas import ChatRequest, DetokenizeRequest, TextRequest, TokenizeRequest
 from telechat.serve.session import ChatModel
+from telechat.serve.text_completions import TextCompletion, prepare_text
 from telechat.serve.wire import ApiError, ClientLeft, EventStream, Gate, json_response, until_client_leaves
 from telechat.serve.worker import EngineFailure, Worker
 
@@ -35,11 +43,45 @@ _JSON_HINT = "the body must be a JSON object, sent with content-type: applicatio
 
 @dataclass(frozen=True)
 class Settings:
-    """How the application answers. `names[0]` is the model's name; the others are accepted for it."""
+    """How the application answers. `names[0]` is the model's name; the others are accepted for it.
+
+    `any_name` accepts every model name, for clients that insist on one of their own. Above `max_queued` waiting
+    completions requests are refused with 429. `metrics_prefix` is what the figures' names begin with.
+    """
 
     names: tuple[str, ...]
     api_key: str | None = None
     max_body: int = 16 * 2**20
+    any_name: bool = False
+    max_queued: int = 1024
+    metrics_prefix: str = "telechat:"
+    preset: str | None = None
+
+
+@dataclass
+class Server:
+    """What the routes share."""
+
+    chat: ChatModel
+    worker: Worker
+    settings: Settings
+    metrics: Metrics
+    noted: set[str] = field(default_factory=set)
+
+    def admit(self, model: str) -> None:
+        """Raise `ApiError` unless a request for `model` may come in."""
+        if model not in self.settings.names and not self.settings.any_name:
+            raise unknown_model(model, self.settings)
+        if self.worker.stopping:
+            raise ApiError(503, "the server is stopping", headers={"retry-after": "5"})
+        if self.worker.read("queued") >= self.settings.max_queued:
+            self.metrics.refused("queue_full")
+            raise ApiError(429, "too many requests are waiting; try again", code="queue_full", headers={"retry-after": "1"})
+
+    def notes(self, job: Job) -> dict[str, str]:
+        """Headers that name settings without effect."""
+        _log_once(self.noted, job.notes)
+        return {NOTES_HEADER: "; ".join(job.notes)} if job.notes else {}
 
 
 def create_app(chat: ChatModel, worker: Worker, settings: Settings) -> FastAPI:
@@ -55,29 +97,110 @@ def create_app(chat: ChatModel, worker: Worker, settings: Settings) -> FastAPI:
 
     app = FastAPI(title="telechat", version=telechat.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_middleware(Gate, api_key=settings.api_key, max_body=settings.max_body)
+    if settings.preset is not None:
+        chat.defaults = chat.defaults.with_preset(get_preset(settings.preset, chat.renderer.format))
+    server = Server(chat, worker, settings, Metrics(worker, settings.names[0], settings.metrics_prefix))
     _add_errors(app)
     _add_models(app, worker, settings)
-    noted: set[str] = set()
+    _add_state(app, server)
+    _add_openai(app, server)
+    _add_responses(app, server)
+    _add_messages(app, server)
+    _add_tokens(app, server)
+    return app
 
-    @app.get("/health")
-    async def health() -> dict[str, str]:
-        """The process is alive. Needs no key."""
-        return {"status": "ok"}
 
+def _add_openai(app: FastAPI, server: Server) -> None:
     @app.post("/v1/chat/completions", response_model=None)
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
         """A chat completion, whole or streamed."""
-        if body.model not in settings.names:
-            raise unknown_model(body.model, settings)
-        job = await asyncio.to_thread(prepare, chat, worker, body)
-        headers = {NOTES_HEADER: "; ".join(job.notes)} if job.notes else {}
-        _log_once(noted, job.notes)
-        completion = Completion(chat, body, job)
+        server.admit(body.model)
+        job = await asyncio.to_thread(prepare, server.chat, server.worker, body)
+        headers = server.notes(job)
+        completion = Completion(server.chat, body, job)
         if body.stream:
-            return EventStream(completion.chunks(worker), headers)
-        return json_response(await until_client_leaves(request.receive, completion.whole(worker)), headers=headers)
+            return EventStream(completion.chunks(server.worker), headers)
+        return json_response(await until_client_leaves(request.receive, completion.whole(server.worker)), headers=headers)
 
-    return app
+    @app.post("/v1/completions", response_model=None)
+    async def completions(body: TextRequest, request: Request) -> Response:
+        """Text that goes on, whole or streamed."""
+        server.admit(body.model)
+        jobs = await asyncio.to_thread(prepare_text, server.chat, server.worker, body)
+        completion = TextCompletion(server.chat, body, jobs)
+        if body.stream:
+            return EventStream(completion.chunks(server.worker))
+        return json_response(await until_client_leaves(request.receive, completion.whole(server.worker)))
+
+
+def _add_responses(app: FastAPI, server: Server) -> None:
+    @app.post("/v1/responses", response_model=None)
+    async def responses(body: ResponsesRequest, request: Request) -> Response:
+        """A response, whole or as events."""
+        server.admit(body.model)
+        translated, names = body.as_chat()
+        job = await asyncio.to_thread(prepare, server.chat, server.worker, translated)
+        answer = response_api.Response(server.chat, body, translated, names, job)
+        if body.stream:
+            return EventStream(answer.events(server.worker))
+        return json_response(await until_client_leaves(request.receive, answer.whole(server.worker)))
+
+
+def _add_messages(app: FastAPI, server: Server) -> None:
+    @app.post("/v1/messages", response_model=None)
+    async def messages(body: MessagesRequest, request: Request) -> Response:
+        """A message, whole or as events."""
+        server.admit(body.model)
+        translated = body.as_chat()
+        job = await asyncio.to_thread(prepare, server.chat, server.worker, translated)
+        reply = Reply(server.chat, body, translated, job)
+        if body.stream:
+            return EventStream(reply.events(server.worker))
+        return json_response(await until_client_leaves(request.receive, reply.whole(server.worker)))
+
+    @app.post("/v1/messages/count_tokens")
+    async def count_tokens(body: CountRequest) -> dict[str, int]:
+        """How many tokens a conversation is."""
+        server.admit(body.model)
+        return {"input_tokens": len(await asyncio.to_thread(prompt_of, server.chat, body.as_chat()))}
+
+
+def _add_tokens(app: FastAPI, server: Server) -> None:
+    @app.post("/tokenize")
+    async def tokenize(body: TokenizeRequest) -> dict[str, Any]:
+        """The ids of a text or of a conversation."""
+        if body.messages is not None:
+            translated = ChatRequest(model=server.settings.names[0], messages=body.messages, tools=body.tools)
+            ids = await asyncio.to_thread(prompt_of, server.chat, translated)
+        else:
+            ids = await asyncio.to_thread(lambda: list(server.chat.tokenizer(body.prompt or "")["input_ids"]))
+        return {"count": len(ids), "max_model_len": server.worker.max_len, "tokens": ids}
+
+    @app.post("/detokenize")
+    async def detokenize(body: DetokenizeRequest) -> dict[str, str]:
+        """The text of ids."""
+        if any(token >= server.chat.vocabulary for token in body.tokens):
+            raise ApiError(400, f"tokens: ids go from 0 to {server.chat.vocabulary - 1}", "tokens")
+        return {"prompt": await asyncio.to_thread(server.chat.renderer.decode, body.tokens)}
+
+
+def _add_state(app: FastAPI, server: Server) -> None:
+    @app.get("/health", response_model=None)
+    async def health() -> Response:
+        """The process is alive, and so is its engine. Needs no key."""
+        alive = server.worker.alive
+        return json_response({"status": "ok" if alive else "the engine has stopped"}, 200 if alive else 503)
+
+    @app.get("/ready", response_model=None)
+    async def ready() -> Response:
+        """New requests are taken. Needs no key."""
+        takes = server.worker.alive and not server.worker.stopping
+        return json_response({"status": "ready" if takes else "stopping"}, 200 if takes else 503)
+
+    @app.get("/metrics", response_model=None)
+    async def metrics() -> Response:
+        """Figures for Prometheus."""
+        return Response(server.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
 def unknown_model(name: str, settings: Settings) -> ApiError:
@@ -104,25 +227,30 @@ def _add_models(app: FastAPI, worker: Worker, settings: Settings) -> None:
 
 
 def _add_errors(app: FastAPI) -> None:
-    """Every error in the OpenAI shape; what is no fault of the client shows nothing of the inside."""
+    """Every error in the shape of its API; what is no fault of the client shows nothing of the inside."""
+
+    def shaped(request: Request, error: ApiError, headers: Mapping[str, str] | None = None) -> Response:
+        if request.scope["path"].startswith("/v1/messages"):
+            return json_response(error_body(error), error.status, {**error.headers, **(headers or {})})
+        return error.response(headers)
 
     @app.exception_handler(ApiError)
     async def api_error(request: Request, error: ApiError) -> Response:
-        return error.response()
+        return shaped(request, error)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        return _invalid(error.errors()[0]).response()
+        return shaped(request, _invalid(error.errors()[0]))
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
         text = f"there is no {request.url.path}" if error.status_code == 404 else error.detail
-        return ApiError(error.status_code, text).response(error.headers)
+        return shaped(request, ApiError(error.status_code, text), error.headers)
 
     @app.exception_handler(UserError)
     @app.exception_handler(EngineFailure)
     async def engine_error(request: Request, error: UserError | EngineFailure) -> Response:
-        return failure(error).response()
+        return shaped(request, failure(error))
 
     @app.exception_handler(ClientLeft)
     async def left(request: Request, error: ClientLeft) -> Response:
@@ -130,7 +258,7 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def bug(request: Request, error: Exception) -> Response:
-        return ApiError(500, "internal error").response()
+        return shaped(request, ApiError(500, "internal error"))
 
 
 def _invalid(error: Mapping[str, Any]) -> ApiError:

@@ -7,7 +7,7 @@ carries the names in a header: nothing is dropped in silence.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, PrivateAttr, field_validator, model_validator
 
@@ -19,7 +19,7 @@ MAX_STOPS = 16
 MAX_STOP_LENGTH = 256
 MAX_DEPTH = 64
 MAX_TOKENS = 2**31 - 1
-MILD_PENALTY = 1.05  # the model cards ask for 1.0 to 1.05; the engine has none yet, and up to here it changes little
+MAX_BIASES = 1024
 
 _HARMLESS = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -32,25 +32,27 @@ class Unsupported(ValueError):
         self.param = param
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
+    """A part of a request: strict types, unknown fields kept."""
+
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
 
 
-class TextPart(_Body):
+class TextPart(Body):
     """The only content part that a text model reads."""
 
     type: Literal["text"]
     text: str
 
 
-class CalledFunction(_Body):
+class CalledFunction(Body):
     """A call in the history: the arguments as JSON text, or as an object."""
 
     name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
     arguments: str | dict[str, Any] | None = None
 
 
-class HistoryCall(_Body):
+class HistoryCall(Body):
     """A tool call of an earlier assistant message."""
 
     id: str | None = None
@@ -58,7 +60,7 @@ class HistoryCall(_Body):
     function: CalledFunction
 
 
-class ChatMessage(_Body):
+class ChatMessage(Body):
     """One message; thinking is accepted under both of its names."""
 
     role: Literal["developer", "system", "user", "assistant", "tool"]
@@ -69,7 +71,7 @@ class ChatMessage(_Body):
     tool_call_id: str | None = None
 
 
-class ToolFunction(_Body):
+class ToolFunction(Body):
     """A function that the model may call."""
 
     name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
@@ -78,7 +80,7 @@ class ToolFunction(_Body):
     strict: bool | None = None
 
 
-class Tool(_Body):
+class Tool(Body):
     """An OpenAI tool; `raw` is the object as it came, because the prompt shows its keys in the client's order."""
 
     type: Literal["function"]
@@ -100,46 +102,97 @@ class Tool(_Body):
         return self._raw
 
 
-class StreamOptions(_Body):
+class StreamOptions(Body):
     """`include_usage` adds a last chunk that holds the token counts."""
 
     include_usage: bool | None = None
 
 
-class ResponseFormat(_Body):
+class JsonSchema(Body):
+    """A named schema; `raw` is the schema as it came, since the answer has the keys in its order."""
+
+    name: str | None = None
+    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
+    strict: bool | None = None
+
+
+class ResponseFormat(Body):
     """How the content is constrained."""
 
     type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> ResponseFormat:
+        if self.type == "json_schema" and (self.json_schema is None or self.json_schema.schema_ is None):
+            raise ValueError("a json_schema needs json_schema.schema")
+        if self.json_schema is not None and _deeper_than(self.json_schema.schema_, MAX_DEPTH):
+            raise ValueError(f"a schema is nested more than {MAX_DEPTH} levels deep")
+        return self
+
+    @property
+    def schema_of_content(self) -> dict[str, Any] | None:
+        """The schema that the content must fit; None when it is free."""
+        if self.type == "json_schema" and self.json_schema is not None:
+            return self.json_schema.schema_
+        return {"type": "object"} if self.type == "json_object" else None
 
 
-class ChatRequest(_Body):
-    """The body of a chat completion request."""
+class NamedFunction(Body):
+    """The name of a function."""
 
-    model: str
-    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
+
+
+class NamedTool(Body):
+    """A tool by its name."""
+
+    type: Literal["function"] = "function"
+    function: NamedFunction
+
+
+class AllowedTools(Body):
+    """Which of the tools may be called in this turn, and whether one must be."""
+
+    mode: Literal["auto", "required"]
+    tools: list[NamedTool]
+
+
+class ToolChoice(Body):
+    """One named function, or a selection of them."""
+
+    type: Literal["function", "allowed_tools"]
+    function: NamedFunction | None = None
+    allowed_tools: AllowedTools | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> ToolChoice:
+        if getattr(self, self.type) is None:
+            raise ValueError(f"a choice of type {self.type} needs {self.type}")
+        return self
+
+
+class Sampling(Body):
+    """How to generate: what every API has in common."""
+
     max_tokens: Annotated[int | None, Field(ge=1, le=MAX_TOKENS)] = None
-    max_completion_tokens: Annotated[int | None, Field(ge=1, le=MAX_TOKENS)] = None
     temperature: Annotated[float | None, Field(ge=0, le=2)] = None
     top_p: Annotated[float | None, Field(gt=0, le=1)] = None
     top_k: Annotated[int | None, Field(ge=-1, le=MAX_TOKENS)] = None
+    min_p: Annotated[float | None, Field(ge=0, le=1)] = None
     n: Annotated[int | None, Field(ge=1, le=MAX_SAMPLES)] = None
     seed: Annotated[int | None, Field(ge=-(2**63), lt=2**63)] = None
     stop: str | list[str] | None = None
+    stop_token_ids: Annotated[list[Annotated[int, Field(ge=0, le=MAX_TOKENS)]] | None, Field(max_length=MAX_STOPS)] = None
+    ignore_eos: bool | None = None
+    min_tokens: Annotated[int | None, Field(ge=0, le=MAX_TOKENS)] = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    tools: list[Tool] | None = None
-    tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
-    parallel_tool_calls: bool | None = None
-    response_format: ResponseFormat | None = None
-    logprobs: bool | None = None
-    top_logprobs: Annotated[int | None, Field(ge=0, le=20)] = None
     presence_penalty: Annotated[float | None, Field(ge=-2, le=2)] = None
     frequency_penalty: Annotated[float | None, Field(ge=-2, le=2)] = None
-    repetition_penalty: Annotated[float | None, Field(ge=1, le=2)] = None
-    min_p: Annotated[float | None, Field(ge=0, le=1)] = None
-    logit_bias: dict[str, float] | None = None
-    functions: list[dict[str, Any]] | None = None
-    function_call: str | dict[str, Any] | None = None
+    repetition_penalty: Annotated[float | None, Field(gt=0, le=10)] = None
+    logit_bias: Annotated[dict[str, Annotated[float, Field(ge=-100, le=100)]] | None, Field(max_length=MAX_BIASES)] = None
+    preset: Literal["code", "agent", "math", "general"] | None = None
     skip_special_tokens: bool | None = None
     spaces_between_special_tokens: bool | None = None
 
@@ -154,24 +207,98 @@ class ChatRequest(_Body):
         return stop
 
     @model_validator(mode="after")
-    def _check_together(self) -> ChatRequest:
+    def _check_together(self) -> Self:
         if self.stream_options is not None and not self.stream:
             raise ValueError("stream_options is for streams: set stream to true, or leave it out")
+        if any(not token.isdecimal() for token in self.logit_bias or ()):
+            raise ValueError("logit_bias: the keys are token ids, written as decimal numbers")
         return self
+
+    @property
+    def stop_words(self) -> list[str]:
+        """The stop strings as a list."""
+        return [self.stop] if isinstance(self.stop, str) else self.stop or []
+
+    @property
+    def include_usage(self) -> bool:
+        """Whether a stream ends with the token counts."""
+        return self.stream_options is not None and bool(self.stream_options.include_usage)
+
+    @property
+    def top_wanted(self) -> int:
+        """How many of the likeliest tokens are shown in each place."""
+        return 0
+
+
+class ChatRequest(Sampling):
+    """The body of a chat completion request."""
+
+    model: str
+    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    max_completion_tokens: Annotated[int | None, Field(ge=1, le=MAX_TOKENS)] = None
+    tools: list[Tool] | None = None
+    tool_choice: Literal["none", "auto", "required"] | ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int | None, Field(ge=0, le=20)] = None
+    functions: list[dict[str, Any]] | None = None
+    function_call: str | dict[str, Any] | None = None
+    thinking_token_budget: Annotated[int | None, Field(ge=0, le=MAX_TOKENS)] = None
+
+    @model_validator(mode="after")
+    def _check_logprobs(self) -> Self:
+        if self.top_logprobs and not self.logprobs:
+            raise ValueError("top_logprobs needs logprobs: set logprobs to true, or leave it out")
+        return self
+
+    @property
+    def top_wanted(self) -> int:
+        """See `Sampling`."""
+        return self.top_logprobs or 0
 
     def refuse_unsupported(self) -> None:
         """Raise `Unsupported` for a setting that would have to be ignored though it changes the answer."""
-        if self.tool_choice not in (None, "none", "auto"):
-            raise Unsupported("tool_choice", "a call cannot be forced yet; use auto or none")
-        if self.response_format is not None and self.response_format.type != "text":
-            raise Unsupported("response_format", f"{self.response_format.type} is not supported yet; use text")
-        if self.top_logprobs:
-            raise Unsupported("top_logprobs", "only the chosen token's logprob is given yet; leave it out or use 0")
-        if self.repetition_penalty is not None and self.repetition_penalty > MILD_PENALTY:
-            raise Unsupported("repetition_penalty", f"is not supported yet; use 1.0 (up to {MILD_PENALTY} is taken for 1.0)")
-        for name in ("presence_penalty", "frequency_penalty", "min_p", "logit_bias", "functions", "function_call"):
+        for name in ("functions", "function_call"):
             if getattr(self, name):
-                raise Unsupported(name, "is not supported yet; leave it out")
+                raise Unsupported(name, "is not supported; use tools and tool_choice")
+        names = {tool.raw["function"]["name"] for tool in self.tools or ()}
+        for name in self._chosen_names or ():
+            if name not in names:
+                raise Unsupported("tool_choice", f"there is no tool {name!r} in tools")
+        if self.must_call and not names:
+            raise Unsupported("tool_choice", "a call is asked for, and there are no tools")
+
+    @property
+    def _chosen_names(self) -> list[str] | None:
+        """The names that `tool_choice` gives; None when it gives none."""
+        choice = self.tool_choice
+        if not isinstance(choice, ToolChoice):
+            return None
+        if choice.type == "function" and choice.function is not None:
+            return [choice.function.name]
+        return [tool.function.name for tool in choice.allowed_tools.tools] if choice.allowed_tools is not None else []
+
+    @property
+    def must_call(self) -> bool:
+        """Whether the answer has to be a call."""
+        choice = self.tool_choice
+        if not isinstance(choice, ToolChoice):
+            return choice == "required"
+        return choice.type == "function" or (choice.allowed_tools is not None and choice.allowed_tools.mode == "required")
+
+    @property
+    def named_tool(self) -> str | None:
+        """The one tool that has to be called."""
+        choice = self.tool_choice
+        return (
+            choice.function.name if isinstance(choice, ToolChoice) and choice.type == "function" and choice.function else None
+        )
+
+    @property
+    def schema_of_content(self) -> dict[str, Any] | None:
+        """The schema that the content must fit; None when it is free."""
+        return self.response_format.schema_of_content if self.response_format is not None else None
 
     def conversation(self) -> list[Message]:
         """The messages in the program's own form. Raises `ValueError` for arguments that are no JSON object."""
@@ -180,12 +307,10 @@ class ChatRequest(_Body):
     @property
     def offered_tools(self) -> list[dict[str, Any]]:
         """The tools that the model is shown."""
-        return [] if self.tool_choice == "none" else [tool.raw for tool in self.tools or ()]
-
-    @property
-    def stop_words(self) -> list[str]:
-        """The stop strings as a list."""
-        return [self.stop] if isinstance(self.stop, str) else self.stop or []
+        if self.tool_choice == "none":
+            return []
+        names = self._chosen_names if self.named_tool is None else None
+        return [tool.raw for tool in self.tools or () if names is None or tool.raw["function"]["name"] in names]
 
     @property
     def wanted_tokens(self) -> int | None:
@@ -200,6 +325,65 @@ class ChatRequest(_Body):
         more = len(extra) - len(plain)
         strict = any(tool.function.strict for tool in self.tools or ())
         return [*plain, *(["tools.function.strict"] if strict else []), *([f"and {more} more"] if more else [])]
+
+
+class TextRequest(Sampling):
+    """The body of a request for plain text: prompts as text or as ids."""
+
+    model: str
+    prompt: str | list[str] | list[int] | list[list[int]]
+    logprobs: Annotated[int | None, Field(ge=0, le=20)] = None
+    echo: bool | None = None
+    suffix: str | None = None
+    best_of: int | None = None
+
+    def refuse_unsupported(self) -> None:
+        """Raise `Unsupported` for a setting that would have to be ignored though it changes the answer."""
+        if self.suffix:
+            raise Unsupported("suffix", "is not supported; this model goes on, it does not fill in")
+        if self.best_of is not None and self.best_of != (self.n or 1):
+            raise Unsupported("best_of", "is not supported; use n")
+        if self.echo and self.logprobs is not None:
+            raise Unsupported("echo", "is not supported together with logprobs")
+
+    @property
+    def top_wanted(self) -> int:
+        """See `Sampling`."""
+        return self.logprobs or 0
+
+    @property
+    def wanted_tokens(self) -> int:
+        """The bound on generated tokens; 16 where none is given, as OpenAI has it."""
+        return self.max_tokens or 16
+
+    @property
+    def prompts(self) -> list[str | list[int]]:
+        """Every prompt."""
+        if isinstance(self.prompt, str):
+            return [self.prompt]
+        if self.prompt and isinstance(self.prompt[0], int):
+            return [self.prompt]
+        return list(self.prompt)  # type: ignore[arg-type]
+
+
+class TokenizeRequest(Body):
+    """A text, or a conversation."""
+
+    prompt: str | None = None
+    messages: Annotated[list[ChatMessage] | None, Field(min_length=1)] = None
+    tools: list[Tool] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError("give either prompt or messages")
+        return self
+
+
+class DetokenizeRequest(Body):
+    """Token ids."""
+
+    tokens: Annotated[list[Annotated[int, Field(ge=0, le=MAX_TOKENS)]], Field(max_length=1 << 20)]
 
 
 def _deeper_than(value: Any, depth: int) -> bool:

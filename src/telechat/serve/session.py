@@ -11,9 +11,11 @@ from jinja2 import TemplateError
 
 from telechat.chat.formats import BOT, FORMATS, OBSERVATION, SYSTEM, THINK, USER, Format, get_format
 from telechat.chat.parser import Delta
+from telechat.chat.presets import Preset
 from telechat.chat.render import Renderer, render_text
 from telechat.core.types import Message
 from telechat.engine import Engine, SamplingParams
+from telechat.engine.grammar import Grammars
 from telechat.models.hub import find
 from telechat.models.loading import load_model, load_tokenizer
 from telechat.serve.answer import Answer
@@ -60,6 +62,7 @@ class Defaults:
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
+    repetition_penalty: float = 1.0
 
     @classmethod
     def of(cls, model: Any) -> Defaults:
@@ -67,8 +70,12 @@ class Defaults:
         config = getattr(model, "generation_config", None)
         if config is None or not config.do_sample:
             return cls()
-        given = {name: getattr(config, name, None) for name in ("temperature", "top_p", "top_k")}
+        given = {name: getattr(config, name, None) for name in ("temperature", "top_p", "top_k", "repetition_penalty")}
         return cls(**{name: value for name, value in given.items() if value is not None})
+
+    def with_preset(self, preset: Preset) -> Defaults:
+        """The same with the settings of a preset."""
+        return replace(self, temperature=preset.temperature, top_p=preset.top_p, repetition_penalty=preset.repetition_penalty)
 
 
 class ChatModel:
@@ -80,11 +87,14 @@ class ChatModel:
         self.renderer = Renderer(tokenizer, fmt or format_of(tokenizer))
         self.defaults = Defaults.of(model)
         self.stop_ids = self._stop_ids()
-        special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
-        self.skipped_ids = frozenset(special - set(self.renderer.control_ids.values()))
+        self.special_ids = frozenset(n for n, token in tokenizer.added_tokens_decoder.items() if token.special)
+        """What `skip_special_tokens` leaves out of plain text."""
+        self.skipped_ids = self.special_ids - set(self.renderer.control_ids.values())
         """Special ids that are no control words: not shown unless a client wants them."""
         self.last = Message("assistant")
         self.finish = "stop"
+        self.preset: str | None = None
+        self.grammars = Grammars(tokenizer, self.vocabulary, self.stop_ids)
         self._engine: Engine | None = None
 
     @classmethod
@@ -97,6 +107,11 @@ class ChatModel:
         chosen = get_format(fmt) if fmt else None
         tokenizer = load_tokenizer(path)
         return cls(load_model(path), tokenizer, chosen)
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens the model knows."""
+        return int(self.model.config.vocab_size)
 
     def prompt(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
         """The ids that the model goes on from."""

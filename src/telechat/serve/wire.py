@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 T = TypeVar("T")
 
-OPEN_PATHS = frozenset({"/health"})
+OPEN_PATHS = frozenset({"/health", "/ready"})
 """Paths that need no key; everything else does, whatever is added later."""
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
@@ -25,11 +25,19 @@ _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_
 class ApiError(Exception):
     """An answer that is an error: status, message and the fields of the OpenAI error object."""
 
-    def __init__(self, status: int, message: str, param: str | None = None, code: str | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.param = param
         self.code = code
+        self.headers = dict(headers or {})
 
     @property
     def body(self) -> dict[str, Any]:
@@ -39,7 +47,7 @@ class ApiError(Exception):
 
     def response(self, headers: Mapping[str, str] | None = None) -> Response:
         """The error as an HTTP response."""
-        return json_response(self.body, self.status, headers)
+        return json_response(self.body, self.status, {**self.headers, **(headers or {})})
 
 
 class ClientLeft(Exception):
@@ -124,7 +132,10 @@ class Gate:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        if scope["path"] not in OPEN_PATHS and not self._allows(headers.get(b"authorization", b"")):
+        given = headers.get(b"authorization", b"")
+        if b"x-api-key" in headers and not given:  # Anthropic's clients
+            given = b"Bearer " + headers[b"x-api-key"]
+        if scope["path"] not in OPEN_PATHS and not self._allows(given):
             wrong = ApiError(401, "a valid API key is needed: send it as Authorization: Bearer KEY", code="invalid_api_key")
             await wrong.response({"www-authenticate": "Bearer"})(scope, receive, send)
             return

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from telechat.core.errors import UserError
-from telechat.engine.params import Request, SamplingParams
+from telechat.engine.params import Constraint, Request, SamplingParams
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +38,16 @@ class SteppedEngine(Protocol):
     def idle(self) -> bool:
         """Nothing runs and nothing waits."""
 
-    def add(self, prompt: Sequence[int], params: Sequence[SamplingParams]) -> Request:
+    def add(
+        self, prompt: Sequence[int], params: Sequence[SamplingParams], constraints: Sequence[Constraint | None] = ()
+    ) -> Request:
         """Queue one prompt; raises `UserError` when it cannot fit."""
 
     def cancel(self, request: Request) -> None:
         """Stop a request before the next step."""
+
+    def end(self, request: Request, sample: int) -> None:
+        """One sample needs no more tokens."""
 
     def step(self) -> list[tuple[Request, int, int]]:
         """One step; (request, sample, token) for every token sampled in it."""
@@ -49,12 +55,14 @@ class SteppedEngine(Protocol):
 
 @dataclass(frozen=True)
 class Token:
-    """One sampled token. `finish` is "stop" or "length" on the last one of its sample."""
+    """One sampled token, with the likeliest ones in its place where they were asked for. `finish` is "stop" or "length"
+    on the last one of its sample."""
 
     sample: int
     id: int
     logprob: float
     finish: str | None
+    top: Sequence[tuple[int, float]] = ()
 
 
 class Generation:
@@ -63,10 +71,19 @@ class Generation:
     Use it as an async context manager: leaving it, for whatever reason, takes the request out of the engine.
     """
 
-    def __init__(self, worker: Worker, prompt: Sequence[int], params: Sequence[SamplingParams]) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        prompt: Sequence[int],
+        params: Sequence[SamplingParams],
+        constraints: Sequence[Constraint | None] = (),
+    ) -> None:
         self.prompt = prompt
         self.params = params
+        self.constraints = constraints
         self.loop = asyncio.get_running_loop()
+        self.submitted = time.monotonic()
+        self.last_step: float | None = None  # when the engine brought tokens last
         self.request: Request | None = None  # belongs to the engine's thread
         self.cancelled = False
         self._worker = worker
@@ -99,9 +116,30 @@ class Generation:
             self._open.clear()
             self._worker.cancel(self)
 
+    def end(self, sample: int) -> None:
+        """One sample needs no more tokens; the others go on."""
+        if sample in self._open:
+            self._open.discard(sample)
+            self._worker.end(self, sample)
+
+    @property
+    def cached_tokens(self) -> int:
+        """Tokens of the prompt that did not have to be computed."""
+        return self.request.cached if self.request is not None else 0
+
     def deliver(self, step: list[Token] | Exception) -> None:
         """Called in the event loop with what a step brought."""
         self._steps.put_nowait(step)
+
+
+class Watcher(Protocol):
+    """Is told in the engine's thread what happens."""
+
+    def stepped(self, generation: Generation, tokens: Sequence[Token], now: float) -> None:
+        """A step has brought `tokens` of one request."""
+
+    def ended(self, generation: Generation, reason: str, now: float) -> None:
+        """A request is over: "stop", "length", "abort" or "error"."""
 
 
 class Worker:
@@ -111,13 +149,15 @@ class Worker:
     that fails too, the worker is dead and refuses everything.
     """
 
-    def __init__(self, make_engine: Callable[[], SteppedEngine]) -> None:
+    def __init__(self, make_engine: Callable[[], SteppedEngine], watcher: Watcher | None = None) -> None:
         self._make_engine = make_engine
+        self.watcher = watcher
         self._engine: SteppedEngine | None = make_engine()
         self.slots, self.max_len = self._engine.slots, self._engine.max_len
         self._changed = threading.Condition()
         self._arrived: list[Generation] = []
         self._left: list[Generation] = []
+        self._ended: list[tuple[Generation, int]] = []
         self._running: dict[int, Generation] = {}  # by the engine's request number
         self._stopping = False
         self._dead = False
@@ -147,6 +187,20 @@ class Worker:
             return len(self._running) + len(self._arrived)
 
     @property
+    def alive(self) -> bool:
+        """The engine's thread takes requests, or has not been started yet."""
+        return not self._dead and (self._thread is None or self._thread.is_alive())
+
+    @property
+    def stopping(self) -> bool:
+        """No new request is taken."""
+        return self._stopping
+
+    def read(self, name: str) -> float:
+        """A figure of the engine as it is now (`running`, `queued`, `kv_usage`, …); 0 where it has none."""
+        return float(getattr(self._engine, name, 0) or 0)
+
+    @property
     def idle(self) -> bool:
         """No request runs or waits, and the engine holds nothing."""
         return self.open_requests == 0 and self._engine_idle
@@ -160,9 +214,11 @@ class Worker:
         if self._stopping or self._dead:
             raise EngineStopped("the engine has stopped")
 
-    def submit(self, prompt: Sequence[int], params: Sequence[SamplingParams]) -> Generation:
+    def submit(
+        self, prompt: Sequence[int], params: Sequence[SamplingParams], constraints: Sequence[Constraint | None] = ()
+    ) -> Generation:
         """Queue a prompt with one sample for each of `params`; call it inside the event loop that will read it."""
-        generation = Generation(self, prompt, params)
+        generation = Generation(self, prompt, params, constraints)
         with self._changed:
             self.check()
             self._arrived.append(generation)
@@ -176,6 +232,12 @@ class Worker:
             self._left.append(generation)
             self._changed.notify()
 
+    def end(self, generation: Generation, sample: int) -> None:
+        """See `Generation.end`."""
+        with self._changed:
+            self._ended.append((generation, sample))
+            self._changed.notify()
+
     def _run(self) -> None:
         while True:
             with self._changed:
@@ -183,11 +245,12 @@ class Worker:
                     self._changed.wait()
                 arrived, self._arrived = self._arrived, []
                 left, self._left = self._left, []
+                ended, self._ended = self._ended, []
                 if self._stopping:
                     break
             broken = False
             try:
-                self._work(arrived, left)
+                self._work(arrived, left, ended)
             except Exception:  # the border of the thread: whatever breaks a step must fail its requests, not hang them
                 logger.exception("the engine failed; its requests fail with it")
                 broken = True
@@ -195,19 +258,23 @@ class Worker:
                 self._recover(arrived)
         self._fail([*arrived, *self._running.values()], EngineStopped("the server is stopping"))
 
-    def _work(self, arrived: list[Generation], left: list[Generation]) -> None:
+    def _work(self, arrived: list[Generation], left: list[Generation], ended: list[tuple[Generation, int]]) -> None:
         if self._engine is None:  # dead, and these came before it was known
             self._fail(arrived, EngineStopped("the engine has stopped"))
             return
         for generation in left:
             if generation.request is not None:
                 self._engine.cancel(generation.request)
-                self._running.pop(generation.request.id, None)
+                if self._running.pop(generation.request.id, None) is not None:
+                    self._over(generation, "abort")
+        for generation, sample in ended:
+            if generation.request is not None and generation.request.id in self._running:
+                self._engine.end(generation.request, sample)
         for generation in arrived:
             if generation.cancelled:
                 continue
             try:
-                generation.request = self._engine.add(generation.prompt, generation.params)
+                generation.request = self._engine.add(generation.prompt, generation.params, generation.constraints)
             except UserError as error:
                 self._post([(generation, error)])
             else:
@@ -221,11 +288,18 @@ class Worker:
             params, completion = request.params[sample], request.completions[sample]
             over = token in params.stop_ids or len(completion.ids) >= params.max_tokens
             finish = completion.finish if over else None
-            steps.setdefault(request.id, []).append(Token(sample, token, completion.logprobs[-1], finish))
+            top = completion.top[-1] if completion.top else ()
+            steps.setdefault(request.id, []).append(Token(sample, token, completion.logprobs[-1], finish, top))
         self._post([(self._running[number], step) for number, step in steps.items() if number in self._running])
-        for request, _, _ in events:
-            if request.open == 0:
-                self._running.pop(request.id, None)
+        now = time.monotonic()
+        for number, generation in list(self._running.items()):
+            if number in steps and self.watcher is not None:
+                self.watcher.stepped(generation, steps[number], now)
+                generation.last_step = now
+            made = generation.request
+            if made is not None and made.open == 0:
+                del self._running[number]
+                self._over(generation, "length" if any(c.finish == "length" for c in made.completions) else "stop")
 
     def _post(self, parcels: Sequence[tuple[Generation, list[Token] | Exception]]) -> None:
         """Deliver in the event loops, with one call for each of them."""
@@ -239,7 +313,13 @@ class Worker:
                 for generation, _ in mine:
                     self.cancel(generation)
 
+    def _over(self, generation: Generation, reason: str) -> None:
+        if self.watcher is not None:
+            self.watcher.ended(generation, reason, time.monotonic())
+
     def _fail(self, generations: Sequence[Generation], why: EngineFailure) -> None:
+        for generation in generations:
+            self._over(generation, "error")
         self._post([(generation, why) for generation in generations])
 
     def _recover(self, arrived: list[Generation]) -> None:

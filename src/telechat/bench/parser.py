@@ -1,4 +1,4 @@
-"""How fast the parser is, beside the one in transformers, on the same text in the same process."""
+"""`telechat bench parser`: the parser beside the one in transformers, on the same text in the same process."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ _CODE = (
     '    for name, value in sorted(table.items()):\n        if value < limit:  # keep "small" ones\n            yield name\n'
 )
 _TOOLS = [{"name": "write", "parameters": {"properties": {"text": {"type": "string"}, "line": {"type": "integer"}}}}]
+
+
+def measure() -> dict[str, Any]:
+    """Every sample text, beside transformers."""
+    rows = measure_parser(beside=True)
+    return {"texts": [{k: round(v, 2) if isinstance(v, float) else v for k, v in row.items()} for row in rows]}
 
 
 def sample_texts(size: int) -> dict[str, tuple[Format, str]]:

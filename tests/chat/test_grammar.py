@@ -1,0 +1,143 @@
+"""Grammars say what the formats say: what a renderer writes is accepted, what no parser could read is not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from telechat.chat.formats import FORMATS, get_format
+from telechat.chat.grammar import answer_grammar, plain_schema
+from telechat.chat.render import Renderer
+from telechat.core.types import Message, ToolCall
+from telechat.engine.grammar import Grammars, Guided
+
+pytest.importorskip("llguidance")
+
+ADD = {
+    "type": "function",
+    "function": {
+        "name": "add",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "a": {"type": "integer"},
+                "note": {"type": "string"},
+                "unit": {"enum": ["km", "m", 5]},
+                "maybe": {"type": ["number", "null"]},
+                "where": {"$ref": "#/$defs/place"},
+            },
+            "required": ["a", "note"],
+            "$defs": {"place": {"type": "object", "properties": {"x": {"type": "number"}}, "required": ["x"]}},
+        },
+    },
+}
+NOW = {"type": "function", "function": {"name": "now"}}
+POINT = {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"], "additionalProperties": False}
+
+
+@pytest.fixture(scope="module", params=FORMATS)
+def setting(request, tokenizer):
+    renderer = Renderer(tokenizer, get_format(request.param))
+    return renderer, Grammars(tokenizer, len(tokenizer), [renderer.end_id])
+
+
+def answer_ids(renderer: Renderer, message: Message) -> list[int]:
+    """What stands behind the thinking, `<_end>` excluded."""
+    ids = list(renderer.completion_ids(message))
+    end = renderer.control_ids["</think>"]
+    return [i for i in ids[ids.index(end) + 1 if end in ids else 0 :] if i != renderer.end_id]
+
+
+def verdict(grammars: Grammars, grammar: str, ids: list[int]) -> str:
+    matcher = grammars.matcher(grammar)
+    for number in ids:
+        if not matcher.consume_token(number):
+            return "refused"
+    return "whole" if matcher.is_accepting() else "open"
+
+
+GOOD = {"a": -3, "note": "a <b>\n你好 </param_key> x", "unit": "km", "maybe": None, "where": {"x": 1.5}}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (GOOD, "whole"),
+        ({"a": 1, "note": ""}, "whole"),
+        ({"a": 1, "note": "n", "unit": 5}, "whole"),
+        ({"a": "one", "note": "n"}, "refused"),
+        ({"note": "n", "a": 1}, "refused"),
+        ({"a": 1}, "refused"),
+        ({"a": 1, "note": "n", "unit": "mile"}, "refused"),
+        ({"a": 1, "note": "n", "where": {"x": "far"}}, "refused"),
+    ],
+)
+def test_calls_as_they_are_rendered(setting, arguments, expected):
+    renderer, grammars = setting
+    grammar = answer_grammar(renderer.format, renderer.control_ids, tools=[ADD, NOW])
+    call = Message("assistant", None, "hm", (ToolCall("add", arguments),))
+    assert verdict(grammars, grammar, answer_ids(renderer, call)) == expected
+
+
+def test_several_calls_one_call_and_the_named_call(setting):
+    renderer, grammars = setting
+    two = Message("assistant", None, "hm", (ToolCall("now", {}), ToolCall("add", {"a": 1, "note": "n"})))
+    one = Message("assistant", None, "hm", (ToolCall("now", {}),))
+
+    def judged(message: Message, **limits: object) -> str:
+        grammar = answer_grammar(renderer.format, renderer.control_ids, tools=[ADD, NOW], **limits)
+        return verdict(grammars, grammar, answer_ids(renderer, message))
+
+    assert (judged(two), judged(two, several=False), judged(two, only="now")) == ("whole", "refused", "refused")
+    assert (judged(one), judged(one, several=False), judged(one, only="now")) == ("whole", "whole", "whole")
+    assert judged(one, only="add") == "refused"
+    assert judged(Message("assistant", "No call.", "hm")) == "refused"
+
+
+def test_json_that_fits_a_schema_or_a_call(setting):
+    renderer, grammars = setting
+    grammar = answer_grammar(renderer.format, renderer.control_ids, schema=POINT)
+    either = answer_grammar(renderer.format, renderer.control_ids, schema=POINT, tools=[NOW])
+    for text, expected in (('{"x": 5}', "whole"), ('{"x": "5"}', "refused"), ('{"x": 5', "open"), ("five", "refused")):
+        ids = answer_ids(renderer, Message("assistant", text, "hm"))
+        assert verdict(grammars, grammar, ids) == verdict(grammars, either, ids) == expected
+    call = answer_ids(renderer, Message("assistant", None, "hm", (ToolCall("now", {}),)))
+    assert (verdict(grammars, grammar, call), verdict(grammars, either, call)) == ("refused", "whole")
+
+
+def test_clients_give_no_orders_to_the_grammar_engine():
+    schema = {"x-guidance": {"lenient": True}, "items": [{"%llguidance": {}, "type": "string"}], "type": "array"}
+    assert plain_schema(schema) == {"items": [{"type": "string"}], "type": "array"}
+    assert "lenient" not in answer_grammar(get_format("telechat3"), {}, schema=schema)
+
+
+def test_odd_names_and_texts_cannot_break_out_of_the_grammar(setting):
+    renderer, grammars = setting
+    odd = {
+        "name": "f",
+        "parameters": {"properties": {'k"\n| "': {"enum": ['a"\nstart: "b"', "/x/"]}, "s": {"type": "string"}}},
+    }
+    grammar = answer_grammar(renderer.format, renderer.control_ids, tools=[{"type": "function", "function": odd}])
+    grammars.check(grammar)
+    call = Message("assistant", None, "hm", (ToolCall("f", {'k"\n| "': "/x/", "s": "t"}),))
+    assert verdict(grammars, grammar, answer_ids(renderer, call)) == "whole"
+
+
+def test_thinking_comes_first_and_has_a_bound(tokenizer):
+    renderer = Renderer(tokenizer, get_format("telechat3-coder"))
+    grammars = Grammars(tokenizer, len(tokenizer), [renderer.end_id])
+    think_end = renderer.control_ids["</think>"]
+    matcher = grammars.matcher(answer_grammar(renderer.format, renderer.control_ids, schema=POINT))
+    guided = Guided(matcher, grammars.vocabulary, [renderer.end_id], think_end, budget=3)
+    for token in renderer.encode("a b c d e f")[:3]:
+        allowed = guided.allowed()
+        assert not allowed[renderer.end_id]
+        assert allowed[token]
+        guided.accept(token)
+    assert guided.allowed().nonzero().flatten().tolist() == [think_end]
+    guided.accept(think_end)
+    for token in renderer.encode(json.dumps({"x": 5})):
+        assert guided.allowed()[token]
+        guided.accept(token)
+    assert guided.allowed().nonzero().flatten().tolist() == [renderer.end_id]
