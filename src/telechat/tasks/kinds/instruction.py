@@ -13,6 +13,7 @@ from telechat.tasks.base import Draft, Kind, answer, ask
 from telechat.tasks.words import TOPICS, TOPICS_ZH
 
 VERBS, VERBS_TRANSFER = ("Name", "List", "Write"), ("Give me", "Tell me")
+VERBS_ZH = ("写", "列出", "说出")
 SEPARATORS = {", ": "separated by commas", "; ": "separated by semicolons", "-": "joined by dashes", "\n": "one per line"}
 _SPACES = re.compile(r"[ \t]*([,;\n-])[ \t]*")
 ENDINGS = ("done", "end", "stop", "bye")
@@ -43,8 +44,11 @@ class Order:
         return self.separator.join(words) + (f" {self.ending}" if self.ending else "")
 
     def plan(self, words: Sequence[str]) -> str:
-        """What to think of before the answer that holds `words`: how many there must be, then each with its number."""
+        """What to think of before the answer that holds `words`: how many there must be, then each with its number; or
+        what the one word is looked for by."""
         words = [word.upper() if self.upper else word for word in words]
+        if self.first:
+            return f"{self.topic} {self.first}: {' '.join(words)}"
         counted = " ".join(f"{number} {word}" for number, word in enumerate(words, 1))
         return f"{self.count}: {counted}" + (f" {self.ending}" if self.ending else "")
 
@@ -87,11 +91,10 @@ def _letter(rng: random.Random, topic: str, count: int) -> tuple[Order, str]:
 
 
 def _chinese(rng: random.Random, topic: str, count: int) -> tuple[Order, str]:
-    zh = rng.choice(list(TOPICS_ZH))
-    separator, words = rng.choice(((",", "用逗号分开"), ("\n", "每行一个")))
-    return Order(zh, count, separator, numbered=separator == "\n"), f"写{count}个{zh},{words}" + (
-        "并编号" if separator == "\n" else ""
-    )
+    zh, verb = rng.choice(list(TOPICS_ZH)), rng.choice(VERBS_ZH)
+    separator, words = rng.choice(((",", "用逗号分开"), (";", "用分号分开"), ("\n", "每行一个")))
+    numbered = separator == "\n" and rng.random() < 0.5
+    return Order(zh, count, separator, numbered=numbered), f"{verb}{count}个{zh},{words}{'并编号' if numbered else ''}"
 
 
 FAMILIES = (_joined, _capitals, _numbered, _ordered, _ending, _repeated, _letter, _chinese)
