@@ -23,6 +23,7 @@ from telechat.serve.completions import Completion
 from telechat.serve.job import Job, prepare, prompt_of
 from telechat.serve.messages import CountRequest, MessagesRequest, Reply, error_body
 from telechat.serve.metrics import Metrics
+from telechat.serve.playground import add_playground
 from telechat.serve.responses import ResponsesRequest
 from telechat.serve.run import failure
 from telechat.serve.schemas import ChatRequest, DetokenizeRequest, TextRequest, TokenizeRequest
@@ -107,6 +108,7 @@ def create_app(chat: ChatModel, worker: Worker, settings: Settings) -> FastAPI:
     _add_responses(app, server)
     _add_messages(app, server)
     _add_tokens(app, server)
+    add_playground(app)
     return app
 
 

@@ -16,7 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 T = TypeVar("T")
 
-OPEN_PATHS = frozenset({"/health", "/ready"})
+OPEN_PATHS = frozenset({"/health", "/ready", "/", "/playground/frame.html"})
+OPEN_FOLDER = "/static/"
 """Paths that need no key; everything else does, whatever is added later."""
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
@@ -135,7 +136,8 @@ class Gate:
         given = headers.get(b"authorization", b"")
         if b"x-api-key" in headers and not given:  # Anthropic's clients
             given = b"Bearer " + headers[b"x-api-key"]
-        if scope["path"] not in OPEN_PATHS and not self._allows(given):
+        path = scope["path"]
+        if path not in OPEN_PATHS and not path.startswith(OPEN_FOLDER) and not self._allows(given):
             wrong = ApiError(401, "a valid API key is needed: send it as Authorization: Bearer KEY", code="invalid_api_key")
             await wrong.response({"www-authenticate": "Bearer"})(scope, receive, send)
             return

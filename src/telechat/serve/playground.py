@@ -1,0 +1,61 @@
+"""The page at `/`: static files of the package, and the headers that keep what a model writes in its frame.
+
+The page may be read without a key; it asks for one when the API wants it. Generated pages run in a frame with an
+origin of its own that reaches neither this page nor the network: its document is written from outside, because a
+document that a page writes itself would inherit that page's policy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+
+from fastapi import FastAPI, Request
+from starlette.responses import Response
+
+from telechat.serve.wire import ApiError
+
+ROOT = files("telechat.serve") / "static"
+
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self'; "
+    "connect-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+FRAME_POLICY = (
+    "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' blob:; style-src 'unsafe-inline'; "
+    "img-src data: blob:; media-src data: blob:; font-src data:; connect-src 'none'; form-action 'none'; base-uri 'none'"
+)
+SAFE = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer"}
+
+
+def add_playground(app: FastAPI) -> None:
+    """The page, its files, and the frame for generated pages."""
+
+    @app.get("/", include_in_schema=False)
+    async def page(request: Request) -> Response:
+        return _file(request, ROOT / "index.html", PAGE_POLICY)
+
+    @app.get("/playground/frame.html", include_in_schema=False)
+    async def frame(request: Request) -> Response:
+        return _file(request, ROOT / "frame.html", FRAME_POLICY)
+
+    @app.get("/static/{path:path}", include_in_schema=False)
+    async def static(path: str, request: Request) -> Response:
+        parts = path.split("/")
+        if any(part in ("", ".", "..") or "\\" in part for part in parts) or path.endswith(".html"):
+            raise ApiError(404, f"there is no /static/{path}")
+        return _file(request, ROOT.joinpath(*parts), PAGE_POLICY)
+
+
+def _file(request: Request, file: Traversable, policy: str) -> Response:
+    if not file.is_file():
+        raise ApiError(404, f"there is no {request.scope['path']}")
+    body = file.read_bytes()
+    tag = f'"{hashlib.sha256(body).hexdigest()[:24]}"'
+    headers = {"etag": tag, "cache-control": "no-cache", "content-security-policy": policy, **SAFE}
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    kind = mimetypes.guess_type(file.name)[0] or "text/plain"
+    return Response(body, media_type=kind, headers=headers)

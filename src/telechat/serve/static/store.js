@@ -1,0 +1,75 @@
+// Conversations and settings, kept in this browser only.
+
+const PLACE = "telechat.chats";
+const DEFAULTS = { system: "", preset: "", temperature: "", topP: "", maxTokens: "", tools: "" };
+
+export function freshChat(settings) {
+  return { id: crypto.randomUUID?.() ?? `${Date.now()}${Math.random()}`, title: "", messages: [], updated: Date.now(),
+           settings: { ...DEFAULTS, ...settings } };
+}
+
+export function loadChats() {
+  try {
+    const chats = JSON.parse(localStorage.getItem(PLACE) ?? "[]");
+    return Array.isArray(chats) ? chats.filter(isChat) : [];
+  } catch {
+    return [];
+  }
+}
+
+// The oldest conversations make room when the browser has none left.
+export function saveChats(chats) {
+  let kept = chats.filter((chat) => chat.messages.length);
+  while (kept.length) {
+    try {
+      localStorage.setItem(PLACE, JSON.stringify(kept));
+      return;
+    } catch {
+      const oldest = kept.reduce((a, b) => (a.updated < b.updated ? a : b));
+      kept = kept.filter((chat) => chat !== oldest);
+    }
+  }
+  localStorage.removeItem(PLACE);
+}
+
+export function isChat(chat) {
+  return typeof chat?.id === "string" && Array.isArray(chat.messages) && chat.messages.every((m) => typeof m?.role === "string")
+    && typeof chat.settings === "object";
+}
+
+export function titleOf(chat, words) {
+  const first = chat.messages.find((message) => message.role === "user")?.content ?? "";
+  return chat.title || first.split("\n")[0].slice(0, 60) || words.name;
+}
+
+// What the server is sent for a conversation.
+export function requestOf(chat, model) {
+  const { system, preset, temperature, topP, maxTokens, tools } = chat.settings;
+  const messages = chat.messages.filter((m) => !m.error || m.content || m.tool_calls).map(({ role, content, reasoning_content, tool_calls, tool_call_id }) => ({
+    role, content: content ?? null,
+    ...(reasoning_content ? { reasoning_content } : {}),
+    ...(tool_calls ? { tool_calls } : {}),
+    ...(tool_call_id ? { tool_call_id } : {}),
+  }));
+  const offered = parseTools(tools);
+  return {
+    model,
+    messages: system ? [{ role: "system", content: system }, ...messages] : messages,
+    ...(preset ? { preset } : {}),
+    ...(!preset && temperature !== "" ? { temperature: Number(temperature) } : {}),
+    ...(!preset && topP !== "" ? { top_p: Number(topP) } : {}),
+    ...(maxTokens !== "" ? { max_tokens: Number(maxTokens) } : {}),
+    ...(offered?.length ? { tools: offered } : {}),
+  };
+}
+
+// The tools of a settings text: null when it is no JSON list of objects.
+export function parseTools(text) {
+  if (!text?.trim()) return [];
+  try {
+    const tools = JSON.parse(text);
+    return Array.isArray(tools) && tools.every((tool) => typeof tool === "object" && tool) ? tools : null;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,34 @@
+// Every text of the page, in both languages.
+
+const WORDS = {
+  en: {
+    newChat: "New chat", search: "Search chats", settings: "Settings", send: "Send", stop: "Stop", ask: "Ask anything…",
+    edit: "Edit", save: "Save and ask", cancel: "Cancel", copy: "Copy", copied: "Copied", again: "Regenerate", remove: "Delete",
+    thinking: "Thinking…", thought: "Thought", call: "Call", result: "Result", giveResult: "What does it return?",
+    sendResults: "Send results", system: "System message", preset: "Sampling", own: "Own settings", temperature: "Temperature",
+    topP: "Top-p", maxTokens: "Tokens at most", tools: "Tools (JSON)", key: "API key", keyNeeded: "This server needs an API key.",
+    export: "Export", import: "Import", empty: "What shall we talk about?", run: "Run", close: "Close", artifact: "Page",
+    check: "Check it", fix: "Fix this", console: "Console", badTools: "This is no JSON list of tools.", cut: "cut: no tokens left",
+    tokens: "tokens", perSecond: "tok/s", first: "first after", cached: "cached", failed: "Failed", menu: "Chats",
+    language: "中文", theme: "Theme", model: "Model", name: "Untitled", more: "Go on", raw: "Request",
+  },
+  zh: {
+    newChat: "新对话", search: "搜索对话", settings: "设置", send: "发送", stop: "停止", ask: "请输入问题…",
+    edit: "编辑", save: "保存并提问", cancel: "取消", copy: "复制", copied: "已复制", again: "重新生成", remove: "删除",
+    thinking: "思考中…", thought: "思考过程", call: "调用", result: "结果", giveResult: "它返回什么？",
+    sendResults: "提交结果", system: "系统消息", preset: "采样", own: "自定义", temperature: "温度",
+    topP: "Top-p", maxTokens: "最多词元数", tools: "工具（JSON）", key: "API 密钥", keyNeeded: "此服务需要 API 密钥。",
+    export: "导出", import: "导入", empty: "想聊点什么？", run: "运行", close: "关闭", artifact: "网页",
+    check: "检查", fix: "修复", console: "控制台", badTools: "这不是 JSON 工具列表。", cut: "已截断：词元用完",
+    tokens: "词元", perSecond: "词元/秒", first: "首词元", cached: "缓存", failed: "失败", menu: "对话",
+    language: "English", theme: "主题", model: "模型", name: "未命名", more: "继续", raw: "请求",
+  },
+};
+
+export function preferredLanguage() {
+  return localStorage.getItem("telechat.language") ?? (navigator.language.startsWith("zh") ? "zh" : "en");
+}
+
+export function wordsOf(language) {
+  return WORDS[language] ?? WORDS.en;
+}
