@@ -1,6 +1,6 @@
 # make quickstart: the whole life of a model, from nothing, on two CPU cores
 # make test:       the tests
-.PHONY: quickstart smoke install test test-slow test-plugins lint format clean
+.PHONY: quickstart smoke install browser test test-slow test-plugins lint format clean
 
 VENV := .venv
 PYTHON ?= python3
@@ -22,7 +22,13 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test,dev]"
 	@touch $(STAMP)
 
-test: install lint
+# The playground is tested in a real browser; without one those tests are skipped.
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
+	|| { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } \
+	|| echo "no Chromium here, and it cannot be installed: the playground's browser tests are skipped"
+
+test: install lint browser
 	$(BIN)/python -m pytest -m "not slow and not gpu and not network"
 
 test-slow: install

@@ -7,18 +7,18 @@ from typing import Annotated
 
 import typer
 
-NAMES = ("train", "rollout", "parser", "quickstart", "recipe")
+NAMES = ("train", "rollout", "parser", "serve", "quickstart", "recipe")
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="train, rollout, parser, quickstart or recipe")],
+    name: Annotated[str, typer.Argument(help="train, rollout, parser, serve, quickstart or recipe")],
     seeds: Annotated[str, typer.Option(help="seeds of quickstart and recipe")] = "0,1,2",
     out: Annotated[Path, typer.Option(help="where quickstart and recipe keep their runs")] = Path("runs/bench"),
     smoke: Annotated[bool, typer.Option(help="the small size of the recipe: tries the command, not the figures")] = False,
     json_: Annotated[bool, typer.Option("--json", help="one JSON document on stdout")] = False,
 ) -> None:
     """Measure: train (trainer against a plain loop), rollout (engine against transformers.generate), parser
-    (against transformers' own), quickstart, recipe."""
+    (against transformers' own), serve (engine against the machine's roofline), quickstart, recipe."""
     import difflib
     import importlib
     import json
@@ -35,7 +35,7 @@ def command(
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    if name in ("train", "rollout", "parser"):
+    if name in ("train", "rollout", "parser", "serve"):
         found = importlib.import_module(f"telechat.bench.{name}").measure()
     else:
         numbers = [int(s) for s in seeds.split(",")]

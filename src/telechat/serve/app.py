@@ -12,6 +12,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -26,7 +27,14 @@ from telechat.serve.metrics import Metrics
 from telechat.serve.playground import add_playground
 from telechat.serve.responses import ResponsesRequest
 from telechat.serve.run import failure
-from telechat.serve.schemas import ChatRequest, DetokenizeRequest, TextRequest, TokenizeRequest
+from telechat.serve.schemas import (
+    AnthropicErrorBody,
+    ChatRequest,
+    DetokenizeRequest,
+    ErrorBody,
+    TextRequest,
+    TokenizeRequest,
+)
 from telechat.serve.session import ChatModel
 from telechat.serve.text_completions import TextCompletion, prepare_text
 from telechat.serve.wire import ApiError, ClientLeft, EventStream, Gate, json_response, until_client_leaves
@@ -40,6 +48,12 @@ NOTES_HEADER = "x-telechat-notes"
 MAX_NOTED = 50
 
 _JSON_HINT = "the body must be a JSON object, sent with content-type: application/json"
+
+
+_REFUSALS = (400, 401, 404, 413, 429, 500, 503)
+_ERRORS: dict[int | str, dict[str, Any]] = {status: {"model": ErrorBody} for status in _REFUSALS}
+_ANTHROPIC_ERRORS: dict[int | str, dict[str, Any]] = {status: {"model": AnthropicErrorBody} for status in _REFUSALS}
+_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}, "text/event-stream": {}}}}
 
 
 @dataclass(frozen=True)
@@ -97,6 +111,7 @@ def create_app(chat: ChatModel, worker: Worker, settings: Settings) -> FastAPI:
             await asyncio.to_thread(worker.stop)
 
     app = FastAPI(title="telechat", version=telechat.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.openapi = lambda: _document(app)  # type: ignore[method-assign]
     app.add_middleware(Gate, api_key=settings.api_key, max_body=settings.max_body)
     if settings.preset is not None:
         chat.defaults = chat.defaults.with_preset(get_preset(settings.preset, chat.renderer.format))
@@ -113,7 +128,7 @@ def create_app(chat: ChatModel, worker: Worker, settings: Settings) -> FastAPI:
 
 
 def _add_openai(app: FastAPI, server: Server) -> None:
-    @app.post("/v1/chat/completions", response_model=None)
+    @app.post("/v1/chat/completions", response_model=None, responses={**_STREAM, **_ERRORS})
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
         """A chat completion, whole or streamed."""
         server.admit(body.model)
@@ -124,7 +139,7 @@ def _add_openai(app: FastAPI, server: Server) -> None:
             return EventStream(completion.chunks(server.worker), headers)
         return json_response(await until_client_leaves(request.receive, completion.whole(server.worker)), headers=headers)
 
-    @app.post("/v1/completions", response_model=None)
+    @app.post("/v1/completions", response_model=None, responses={**_STREAM, **_ERRORS})
     async def completions(body: TextRequest, request: Request) -> Response:
         """Text that goes on, whole or streamed."""
         server.admit(body.model)
@@ -136,7 +151,7 @@ def _add_openai(app: FastAPI, server: Server) -> None:
 
 
 def _add_responses(app: FastAPI, server: Server) -> None:
-    @app.post("/v1/responses", response_model=None)
+    @app.post("/v1/responses", response_model=None, responses={**_STREAM, **_ERRORS})
     async def responses(body: ResponsesRequest, request: Request) -> Response:
         """A response, whole or as events."""
         server.admit(body.model)
@@ -149,7 +164,7 @@ def _add_responses(app: FastAPI, server: Server) -> None:
 
 
 def _add_messages(app: FastAPI, server: Server) -> None:
-    @app.post("/v1/messages", response_model=None)
+    @app.post("/v1/messages", response_model=None, responses={**_STREAM, **_ANTHROPIC_ERRORS})
     async def messages(body: MessagesRequest, request: Request) -> Response:
         """A message, whole or as events."""
         server.admit(body.model)
@@ -160,7 +175,7 @@ def _add_messages(app: FastAPI, server: Server) -> None:
             return EventStream(reply.events(server.worker))
         return json_response(await until_client_leaves(request.receive, reply.whole(server.worker)))
 
-    @app.post("/v1/messages/count_tokens")
+    @app.post("/v1/messages/count_tokens", responses=_ANTHROPIC_ERRORS)
     async def count_tokens(body: CountRequest) -> dict[str, int]:
         """How many tokens a conversation is."""
         server.admit(body.model)
@@ -168,7 +183,7 @@ def _add_messages(app: FastAPI, server: Server) -> None:
 
 
 def _add_tokens(app: FastAPI, server: Server) -> None:
-    @app.post("/tokenize")
+    @app.post("/tokenize", responses=_ERRORS)
     async def tokenize(body: TokenizeRequest) -> dict[str, Any]:
         """The ids of a text or of a conversation."""
         if body.messages is not None:
@@ -178,7 +193,7 @@ def _add_tokens(app: FastAPI, server: Server) -> None:
             ids = await asyncio.to_thread(lambda: list(server.chat.tokenizer(body.prompt or "")["input_ids"]))
         return {"count": len(ids), "max_model_len": server.worker.max_len, "tokens": ids}
 
-    @app.post("/detokenize")
+    @app.post("/detokenize", responses=_ERRORS)
     async def detokenize(body: DetokenizeRequest) -> dict[str, str]:
         """The text of ids."""
         if any(token >= server.chat.vocabulary for token in body.tokens):
@@ -187,13 +202,13 @@ def _add_tokens(app: FastAPI, server: Server) -> None:
 
 
 def _add_state(app: FastAPI, server: Server) -> None:
-    @app.get("/health", response_model=None)
+    @app.get("/health", response_model=None, responses={503: {}})
     async def health() -> Response:
         """The process is alive, and so is its engine. Needs no key."""
         alive = server.worker.alive
         return json_response({"status": "ok" if alive else "the engine has stopped"}, 200 if alive else 503)
 
-    @app.get("/ready", response_model=None)
+    @app.get("/ready", response_model=None, responses={503: {}})
     async def ready() -> Response:
         """New requests are taken. Needs no key."""
         takes = server.worker.alive and not server.worker.stopping
@@ -203,6 +218,17 @@ def _add_state(app: FastAPI, server: Server) -> None:
     async def metrics() -> Response:
         """Figures for Prometheus."""
         return Response(server.metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document. Wrong bodies are 400 here, not FastAPI's 422."""
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, routes=app.routes)
+        for path in document["paths"].values():
+            for operation in path.values():
+                operation["responses"].pop("422", None)
+        app.openapi_schema = document
+    return app.openapi_schema
 
 
 def unknown_model(name: str, settings: Settings) -> ApiError:
@@ -215,12 +241,12 @@ def _add_models(app: FastAPI, worker: Worker, settings: Settings) -> None:
     model = {"id": name, "object": "model", "created": int(time.time()), "owned_by": "telechat"}
     model["max_model_len"] = worker.max_len
 
-    @app.get("/v1/models")
+    @app.get("/v1/models", responses=_ERRORS)
     async def models() -> dict[str, Any]:
         """The one model that is served."""
         return {"object": "list", "data": [model]}
 
-    @app.get("/v1/models/{name:path}")
+    @app.get("/v1/models/{name:path}", responses=_ERRORS)
     async def one_model(name: str) -> dict[str, Any]:
         """The model by its name."""
         if name not in settings.names:

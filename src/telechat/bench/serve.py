@@ -1,0 +1,144 @@
+"""`telechat bench serve`: the embedded engine against the machine's roofline and beside `transformers.generate`.
+
+Prompts of 128 tokens, answers of 128, for models of 1 M, 30 M and 110 M parameters and 1, 8 and 64 requests at a time;
+decoding and prefill are timed apart. No step can be faster than reading the weights once, or than its multiplications
+at the rate that this machine reaches at that batch:
+
+    decode step ≥ max(weight bytes / bandwidth, 2 · parameters · batch / GEMM rate(batch)) + KV bytes / bandwidth
+    prefill     ≥ 2 · parameters · tokens / GEMM rate(tokens)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from telechat.bench.timing import interleaved, median
+from telechat.core.seeds import rng
+from telechat.engine import Engine, SamplingParams
+from telechat.models.configuration import Telechat3Config
+from telechat.models.telechat3 import Telechat3ForCausalLM
+
+# name → (hidden, intermediate, layers, heads, kv heads, vocabulary)
+SIZES = {
+    "1M": (128, 384, 4, 4, 2, 2048),
+    "30M": (512, 1408, 8, 8, 4, 8192),
+    "110M": (768, 2304, 14, 12, 4, 16384),
+}
+CONCURRENCY = (1, 8, 64)
+PROMPT, ANSWER = 128, 128
+
+
+def build(name: str) -> Telechat3ForCausalLM:
+    """A model of one of the sizes with random weights."""
+    hidden, intermediate, layers, heads, kv_heads, vocabulary = SIZES[name]
+    torch.manual_seed(0)
+    config = Telechat3Config(
+        vocab_size=vocabulary,
+        hidden_size=hidden,
+        intermediate_size=intermediate,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+    )
+    return Telechat3ForCausalLM(config).eval()
+
+
+def bandwidth(megabytes: int = 512) -> float:
+    """Bytes a second that this machine reads from memory, the best of five."""
+    data = torch.ones(megabytes * 2**18)
+    best = min(_seconds(lambda: data.sum()) for _ in range(5))
+    return data.numel() * 4 / best
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    begun = time.perf_counter()
+    call()
+    return time.perf_counter() - begun
+
+
+def gemm_rate(name: str, rows: int) -> float:
+    """Floating point operations a second of the model's own matrices with `rows` rows, one after the other, as a step
+    uses them."""
+    hidden, intermediate, layers, heads, kv_heads, vocabulary = SIZES[name]
+    head = hidden // heads
+    shapes = [(hidden, hidden + 2 * kv_heads * head), (hidden, hidden), (hidden, 2 * intermediate), (intermediate, hidden)]
+    matrices = [torch.randn(o, i) for _ in range(layers) for i, o in shapes] + [torch.randn(vocabulary, hidden)]
+    inputs = {i: torch.randn(rows, i) for i in (hidden, intermediate)}
+
+    def once() -> None:
+        for matrix in matrices:
+            F.linear(inputs[matrix.shape[1]], matrix)
+
+    once()
+    best = min(_seconds(once) for _ in range(5))
+    return 2 * rows * sum(m.numel() for m in matrices) / best
+
+
+def measure(rounds: int = 3) -> dict[str, Any]:
+    """One row for each model and concurrency: tokens a second, share of the roofline, and transformers beside it."""
+    torch.set_num_threads(2)
+    read = bandwidth()
+    rows = [_row(name, count, read, rounds) for name in SIZES for count in CONCURRENCY]
+    return {"bandwidth_gb_per_s": round(read / 1e9, 1), "prompt": PROMPT, "answer": ANSWER, "rows": rows}
+
+
+def _row(name: str, count: int, read: float, rounds: int) -> dict[str, Any]:
+    model = build(name)
+    parameters = sum(p.numel() for p in model.parameters())
+    draw = rng("bench serve", name, count)
+    prompts = [[draw.randrange(10, SIZES[name][-1]) for _ in range(PROMPT)] for _ in range(count)]
+    times: dict[str, list[float]] = {"prefill": [], "decode": []}
+
+    def ours() -> float:
+        engine = Engine(model, count)
+        for prompt in prompts:
+            engine.add(prompt, [SamplingParams(ANSWER, 0.0)])
+        begun = time.perf_counter()
+        while engine.rows.live < count or not all(row.ready for row in engine.rows):
+            engine._prefill_step()
+        between = time.perf_counter()
+        while not engine.idle:
+            engine.step()
+        times["prefill"].append(between - begun)
+        times["decode"].append(time.perf_counter() - between)
+        return float(count * ANSWER)
+
+    ids = torch.tensor(prompts)
+
+    def theirs() -> float:
+        settings = {"max_new_tokens": ANSWER, "min_new_tokens": ANSWER, "do_sample": False, "pad_token_id": 0}
+        with torch.no_grad():
+            model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **settings)
+        return float(count * ANSWER)
+
+    rates = interleaved({"telechat": ours, "transformers": theirs}, rounds)
+    prefill, decode = median(times["prefill"][1:]), median(times["decode"][1:])
+    step, whole = _roofline(name, parameters, count, read)
+    return {
+        "model": name,
+        "parameters": parameters,
+        "requests": count,
+        "decode_tokens_per_second": round(count * (ANSWER - 1) / decode, 1),
+        "decode_roofline_share": round(step * (ANSWER - 1) / decode, 3),
+        "prefill_tokens_per_second": round(count * PROMPT / prefill, 1),
+        "prefill_roofline_share": round(whole / prefill, 3),
+        "tokens_per_second": round(median(rates["telechat"]), 1),
+        "transformers_tokens_per_second": round(median(rates["transformers"]), 1),
+    }
+
+
+def _roofline(name: str, parameters: int, count: int, read: float) -> tuple[float, float]:
+    """Seconds that a decode step and the prefill take at least."""
+    hidden, _, layers, heads, kv_heads, vocabulary = SIZES[name]
+    kept = 2 * layers * kv_heads * (hidden // heads) * 4 * (PROMPT + ANSWER / 2) * count
+    step = max(4 * parameters / read, 2 * parameters * count / gemm_rate(name, count)) + kept / read
+    tokens = count * PROMPT
+    matrices = parameters - vocabulary * hidden  # the output layer sees the last token of each prompt only
+    return step, 2 * matrices * tokens / gemm_rate(name, min(tokens, 4096))
