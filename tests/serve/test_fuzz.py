@@ -12,7 +12,9 @@ schemathesis = pytest.importorskip("schemathesis")
 
 @pytest.mark.timeout(280)
 def test_every_operation_of_the_servers_own_document(scripted):
-    url, _, worker = scripted("hm</think>ok <tool_call>f<param_key>a</param_key><param_value>1</param_value></tool_call><_end>", max_len=400)
+    url, _, worker = scripted(
+        "hm</think>ok <tool_call>f<param_key>a</param_key><param_value>1</param_value></tool_call><_end>", max_len=400
+    )
     document = schemathesis.openapi.from_url(f"{url}/openapi.json")
     operations = [result.ok() for result in document.get_all_operations()]
     assert len(operations) >= 11

@@ -17,7 +17,14 @@ from .test_chat_completions import CALL
 
 STATIC = Path(str(ROOT))
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync"]
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-sync",
+]
 WEATHER = json.dumps([{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}])
 
 
@@ -119,7 +126,9 @@ def test_a_conversation(scripted, visit):
 
 
 def test_markup_from_a_model_is_harmless(scripted, visit):
-    url, _, _ = scripted("</think><img src=x onerror=alert(1)><script>document.title='bad'</script>[a](javascript:alert(2))<_end>")
+    url, _, _ = scripted(
+        "</think><img src=x onerror=alert(1)><script>document.title='bad'</script>[a](javascript:alert(2))<_end>"
+    )
     page = visit(url)
     ask(page, "hi")
     answer = answered(page)

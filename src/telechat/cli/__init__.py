@@ -17,6 +17,7 @@ COMMANDS: dict[str, str] = {
     "run": "telechat.cli.run",
     "chat": "telechat.cli.chat",
     "serve": "telechat.cli.serve",
+    "watch": "telechat.cli.watch",
     "pull": "telechat.cli.pull",
     "render": "telechat.cli.render",
     "parse": "telechat.cli.parse",

@@ -20,6 +20,7 @@ import telechat
 from telechat.chat.presets import get_preset
 from telechat.core.errors import UserError
 from telechat.serve import responses as response_api
+from telechat.serve.bodies import AnthropicErrorBody, DetokenizeRequest, ErrorBody, TextRequest, TokenizeRequest
 from telechat.serve.completions import Completion
 from telechat.serve.job import Job, prepare, prompt_of
 from telechat.serve.messages import CountRequest, MessagesRequest, Reply, error_body
@@ -27,14 +28,7 @@ from telechat.serve.metrics import Metrics
 from telechat.serve.playground import add_playground
 from telechat.serve.responses import ResponsesRequest
 from telechat.serve.run import failure
-from telechat.serve.schemas import (
-    AnthropicErrorBody,
-    ChatRequest,
-    DetokenizeRequest,
-    ErrorBody,
-    TextRequest,
-    TokenizeRequest,
-)
+from telechat.serve.schemas import ChatRequest
 from telechat.serve.session import ChatModel
 from telechat.serve.text_completions import TextCompletion, prepare_text
 from telechat.serve.wire import ApiError, ClientLeft, EventStream, Gate, json_response, until_client_leaves

@@ -15,7 +15,8 @@ from telechat.core.seeds import seed_of
 from telechat.engine import SamplingParams
 from telechat.engine.grammar import Guided
 from telechat.engine.params import Constraint
-from telechat.serve.schemas import ChatRequest, TextRequest, Unsupported
+from telechat.serve.bodies import TextRequest
+from telechat.serve.schemas import ChatRequest, Unsupported
 from telechat.serve.session import ChatModel
 from telechat.serve.wire import ApiError
 from telechat.serve.worker import Worker

@@ -35,21 +35,28 @@ def add_playground(app: FastAPI) -> None:
 
     @app.get("/", include_in_schema=False)
     async def page(request: Request) -> Response:
-        return _file(request, ROOT / "index.html", PAGE_POLICY)
+        return static_file(request, ROOT / "index.html", PAGE_POLICY)
 
     @app.get("/playground/frame.html", include_in_schema=False)
     async def frame(request: Request) -> Response:
-        return _file(request, ROOT / "frame.html", FRAME_POLICY)
+        return static_file(request, ROOT / "frame.html", FRAME_POLICY)
+
+    add_static(app)
+
+
+def add_static(app: FastAPI) -> None:
+    """The files that the pages load."""
 
     @app.get("/static/{path:path}", include_in_schema=False)
     async def static(path: str, request: Request) -> Response:
         parts = path.split("/")
         if any(part in ("", ".", "..") or "\\" in part for part in parts) or path.endswith(".html"):
             raise ApiError(404, f"there is no /static/{path}")
-        return _file(request, ROOT.joinpath(*parts), PAGE_POLICY)
+        return static_file(request, ROOT.joinpath(*parts), PAGE_POLICY)
 
 
-def _file(request: Request, file: Traversable, policy: str) -> Response:
+def static_file(request: Request, file: Traversable, policy: str) -> Response:
+    """One file of the package with its headers, or 304 when the browser has it."""
     if not file.is_file():
         raise ApiError(404, f"there is no {request.scope['path']}")
     body = file.read_bytes()

@@ -11,9 +11,10 @@ from typing import Any
 
 from telechat.core.errors import UserError
 from telechat.engine import SamplingParams
+from telechat.serve.bodies import TextRequest
 from telechat.serve.job import sampling
 from telechat.serve.run import failure
-from telechat.serve.schemas import MAX_SAMPLES, TextRequest, Unsupported
+from telechat.serve.schemas import MAX_SAMPLES, Unsupported
 from telechat.serve.session import ChatModel
 from telechat.serve.text import TextSample
 from telechat.serve.wire import DONE, ApiError, event
