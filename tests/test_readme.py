@@ -40,7 +40,7 @@ def test_every_command_and_file_that_is_named_exists(name):
     from telechat.cli import COMMANDS
 
     text = (ROOT / name).read_text(encoding="utf-8")
-    named = set(re.findall(r"(?:^|[\s`/])telechat ([a-z]+)(?=[\s`])", text, re.M))
+    named = set(re.findall(r"(?<!from)(?:^|[\s`/])telechat ([a-z]+)(?=[\s`])", text, re.M))
     assert named <= set(COMMANDS)
     assert {"quickstart", "run", "chat", "serve", "tasks", "bench", "doctor", "render", "parse"} <= named
     for target in re.findall(r"\]\(([^)#:]+)\)", text):

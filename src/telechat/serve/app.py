@@ -181,8 +181,7 @@ def _add_tokens(app: FastAPI, server: Server) -> None:
     async def tokenize(body: TokenizeRequest) -> dict[str, Any]:
         """The ids of a text or of a conversation."""
         if body.messages is not None:
-            translated = ChatRequest(model=server.settings.names[0], messages=body.messages, tools=body.tools)
-            ids = await asyncio.to_thread(prompt_of, server.chat, translated)
+            ids = await asyncio.to_thread(prompt_of, server.chat, body.as_chat(server.settings.names[0]))
         else:
             ids = await asyncio.to_thread(lambda: list(server.chat.tokenizer(body.prompt or "")["input_ids"]))
         return {"count": len(ids), "max_model_len": server.worker.max_len, "tokens": ids}

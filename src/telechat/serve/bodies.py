@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from telechat.serve.schemas import MAX_TOKENS, Body, ChatMessage, Sampling, Tool, Unsupported
+from telechat.serve.schemas import MAX_TOKENS, Body, ChatMessage, ChatRequest, Sampling, Tool, Unsupported
 
 
 class TextRequest(Sampling):
@@ -89,6 +89,12 @@ class TokenizeRequest(Body):
         if (self.prompt is None) == (self.messages is None):
             raise ValueError("give either prompt or messages")
         return self
+
+    def as_chat(self, model: str) -> ChatRequest:
+        """The conversation as a chat request would send it."""
+        messages = [message.model_dump(exclude_none=True) for message in self.messages or ()]
+        tools = [tool.raw for tool in self.tools or ()]
+        return ChatRequest.model_validate({"model": model, "messages": messages, "tools": tools or None})
 
 
 class DetokenizeRequest(Body):
