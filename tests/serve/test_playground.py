@@ -162,7 +162,7 @@ def test_stop_edit_and_regenerate(scripted, visit):
     url, engine, worker = scripted("</think>" + "on and on " * 400 + "<_end>", pace=0.005)
     page = visit(url)
     ask(page, "count")
-    page.wait_for_function("document.querySelector('article.assistant .markdown')?.textContent.length > 20")
+    page.wait_for_function("() => document.querySelector('article.assistant .markdown')?.textContent.length > 20")
     page.click("text=Stop")
     answered(page)
     deadline = time.monotonic() + 10
@@ -170,14 +170,14 @@ def test_stop_edit_and_regenerate(scripted, visit):
         time.sleep(0.05)
     assert worker.idle
     page.click("text=Regenerate")
-    page.wait_for_function("document.querySelector('article.assistant')?.getAttribute('aria-busy') === 'true'")
+    page.wait_for_function("() => document.querySelector('article.assistant')?.getAttribute('aria-busy') === 'true'")
     page.keyboard.press("Escape")
     answered(page)
     page.locator("article.user").hover()
     page.locator("article.user button", has_text="Edit").click()
     page.fill("article.user textarea", "count to ten")
     page.click("text=Save and ask")
-    page.wait_for_function("document.querySelector('article.assistant .markdown')?.textContent.length > 20")
+    page.wait_for_function("() => document.querySelector('article.assistant .markdown')?.textContent.length > 20")
     page.keyboard.press("Escape")
     answered(page)
     assert page.locator("article.user").count() == 1
@@ -259,7 +259,7 @@ def test_a_generated_page_runs_beside_the_chat_and_reaches_nothing(scripted, vis
     inside.locator("#b").click()
     assert inside.locator("#b").inner_text() == "clicked"
     page.wait_for_selector(".console .error")
-    page.wait_for_function("document.querySelector('.console')?.textContent.includes('network')")
+    page.wait_for_function("() => document.querySelector('.console')?.textContent.includes('network')")
     lines = page.locator(".console pre").all_inner_texts()
     assert "stored 1" in lines
     assert "parent refused" in lines
@@ -270,6 +270,8 @@ def test_a_generated_page_runs_beside_the_chat_and_reaches_nothing(scripted, vis
     assert "nothing is not defined" in page.locator("article.user").nth(1).inner_text()
     page.click(".artifact button[aria-label=Close]")
     assert page.locator(".artifact").count() == 0
+    assert set(page.problems) == {"nothing is not defined"}  # the generated page's own
+    page.problems.clear()
 
 
 def test_chinese_and_a_phone(scripted, visit):
@@ -281,7 +283,7 @@ def test_chinese_and_a_phone(scripted, visit):
     ask(page, "你好")
     assert answered(page).locator(".markdown").inner_text() == "你好"
     page.click("button.menu")
-    page.wait_for_function("document.querySelector('.chats').getBoundingClientRect().left >= 0")
+    page.wait_for_function("() => document.querySelector('.chats').getBoundingClientRect().left >= 0")
     page.click(".chats .open")
     page.click("text=English")
     assert page.get_attribute("html", "lang") == "en"

@@ -1,11 +1,11 @@
 // One message: what was asked, what was thought, said and called, what a tool gave back.
 
-import { html, useEffect, useRef, useState } from "./vendor/htm-preact-3.1.1.js";
+import { html, useLayoutEffect, useRef, useState } from "./vendor/htm-preact-3.1.1.js";
 import { pagesOf, toHtml } from "./markdown.js";
 
 function Markdown({ text, words }) {
   const box = useRef(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     box.current.innerHTML = toHtml(text);
     for (const button of box.current.querySelectorAll("button.copy")) {
       button.textContent = words.copy;
