@@ -47,8 +47,11 @@ class ScriptedEngine:
         request.cancelled = True
 
     def end(self, request: Request, sample: int) -> None:
-        request.ended.add(sample)
-        request.open -= 1
+        completion, params = request.completions[sample], request.params[sample]
+        over = completion.ids[-1:] and (completion.ids[-1] in params.stop_ids or len(completion.ids) >= params.max_tokens)
+        if not over:  # it may have ended by itself meanwhile
+            request.ended.add(sample)
+            request.open -= 1
 
     def step(self) -> list[tuple[Request, int, int]]:
         self.requests = [r for r in self.requests if r.open and not r.cancelled]
