@@ -67,7 +67,7 @@ def test_the_openai_client_against_our_server(tmp_path, make):
 
 
 def test_other_clients_against_our_server(tmp_path):
-    with served(telechat3_coder(tmp_path / "model")) as url:
+    with served(telechat25(tmp_path / "model")) as url:
         assert "Message(" in run("anthropic_client.py", "model", url, 12)
         if importlib.util.find_spec("langchain_openai"):
             assert "content=" in run("langchain_client.py", "model", f"{url}/v1", 12)
