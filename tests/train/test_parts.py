@@ -7,16 +7,20 @@ import math
 
 import pytest
 import torch
+from transformers import AutoModelForSequenceClassification
 
 from telechat.core.errors import UserError
+from telechat.core.progress import Progress
 from telechat.core.recipe import OptimizerConfig, RewardConfig
 from telechat.core.types import Message, Task, Trajectory, Verdict
+from telechat.train.batches import Sample, collate
+from telechat.train.losses import next_token
 from telechat.train.merge import fused_state, performance_weights
 from telechat.train.optimizer import build_optimizers, learning_rate, orthogonalised
-from telechat.train.rewards import FusedReward, RunningScale, advantages, own_reward
+from telechat.train.rewards import FusedReward, RewardModel, RunningScale, advantages, own_reward
 from telechat.train.rl import Curriculum
 from telechat.train.state import load_state, save_state
-from telechat.train.trainer import Metrics
+from telechat.train.trainer import Metrics, Trainer
 
 
 def test_performance_weights_are_a_softmax_of_scores_by_temperature():
@@ -92,6 +96,55 @@ def test_the_running_scale_normalises_and_survives_a_checkpoint():
     other = RunningScale()
     other.restore(json.loads(json.dumps(scale.state())))
     assert other.normalise(10.5) == scale.normalise(10.5)
+
+
+def test_a_reward_models_score_is_its_head_and_a_share_of_the_likelihood(tmp_path, model):
+    model.save_pretrained(tmp_path / "policy")
+    scorer = AutoModelForSequenceClassification.from_pretrained(tmp_path / "policy", num_labels=1)
+    scorer.config.likelihood = 0.5
+    with torch.no_grad():
+        scorer.score.weight.normal_(generator=torch.Generator().manual_seed(0))
+    scorer.save_pretrained(tmp_path / "reward")
+    answers = [
+        ((5, 6, 7, 8, 9, 10, 11, 12), (20, 21)),
+        ((5, 6, 7, 8, 9, 10, 11, 12), (30, 31, 32)),
+        ((40, 41), (50, 51, 52, 53)),
+    ]
+    made = [
+        Trajectory("t", [], [*prompt, *ids], [0] * len(prompt) + [1] * len(ids), [0.0] * (len(prompt) + len(ids)))
+        for prompt, ids in answers
+    ]
+    expected = []
+    for prompt, ids in answers:
+        whole = torch.tensor([[*prompt, *ids]])
+        with torch.no_grad():
+            state = scorer.model(whole).last_hidden_state[0, -1]
+            chosen = torch.log_softmax(model(whole).logits[0, len(prompt) - 1 : -1], -1).gather(-1, torch.tensor(ids)[:, None])
+            expected.append(float(scorer.score(state)) + 0.5 * float(chosen.sum()))
+    assert RewardModel(tmp_path / "reward").scores(made) == pytest.approx(expected, abs=1e-3)
+
+
+def test_one_step_can_hold_several_updates(tmp_path, model):
+    class Twice:
+        def batches(self, step):
+            rows = [Sample((5, 6), (7 + i, 8), (1.0, 1.0)) for i in range(2)]
+            return [([collate([row])], 2.0) for row in rows], {"seen": 2.0}
+
+        def state(self):
+            return {}
+
+        def restore(self, state):
+            raise AssertionError("nothing was saved")
+
+    counts = []
+    trainer = Trainer(
+        model, next_token, Twice(), OptimizerConfig(lr=1e-3), tmp_path, 3, name="t", progress=Progress(quiet=True)
+    )
+    for optimizer in trainer.optimizers:
+        optimizer.register_step_post_hook(lambda *_: counts.append(1))
+    trainer.run()
+    assert len(counts) == 6
+    assert [json.loads(line)["seen"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [2.0] * 3
 
 
 def test_newton_schulz_makes_singular_values_nearly_one():
