@@ -17,11 +17,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from telechat.bench.models import random_model
 from telechat.bench.timing import interleaved, median
 from telechat.core.seeds import rng
 from telechat.engine import Engine, SamplingParams
-from telechat.models.configuration import Telechat3Config
-from telechat.models.telechat3 import Telechat3ForCausalLM
 
 # name → (hidden, intermediate, layers, heads, kv heads, vocabulary)
 SIZES = {
@@ -30,24 +29,7 @@ SIZES = {
     "110M": (768, 2304, 14, 12, 4, 16384),
 }
 CONCURRENCY = (1, 8, 64)
-PROMPT, ANSWER = 128, 128
-
-
-def build(name: str) -> Telechat3ForCausalLM:
-    """A model of one of the sizes with random weights."""
-    hidden, intermediate, layers, heads, kv_heads, vocabulary = SIZES[name]
-    torch.manual_seed(0)
-    config = Telechat3Config(
-        vocab_size=vocabulary,
-        hidden_size=hidden,
-        intermediate_size=intermediate,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=kv_heads,
-        max_position_embeddings=1024,
-        tie_word_embeddings=True,
-    )
-    return Telechat3ForCausalLM(config).eval()
+PROMPT, ANSWER, CONTEXT = 128, 128, 1024
 
 
 def bandwidth(megabytes: int = 512) -> float:
@@ -90,7 +72,7 @@ def measure(rounds: int = 3) -> dict[str, Any]:
 
 
 def _row(name: str, count: int, read: float, rounds: int) -> dict[str, Any]:
-    model = build(name)
+    model = random_model(*SIZES[name], CONTEXT).eval()
     parameters = sum(p.numel() for p in model.parameters())
     draw = rng("bench serve", name, count)
     prompts = [[draw.randrange(10, SIZES[name][-1]) for _ in range(PROMPT)] for _ in range(count)]

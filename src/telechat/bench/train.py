@@ -10,12 +10,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from telechat.bench.models import random_model
 from telechat.bench.timing import interleaved, median
 from telechat.core.progress import Progress
 from telechat.core.recipe import OptimizerConfig
 from telechat.machine import gemm_gflops
-from telechat.models.configuration import Telechat3Config
-from telechat.models.telechat3 import Telechat3ForCausalLM
 from telechat.train.batches import Batch, rows_batch
 from telechat.train.losses import next_token
 from telechat.train.trainer import Stateless, Trainer
@@ -32,19 +31,7 @@ VOCABULARY = 1536
 
 def build(size: str) -> Any:
     """A fresh model of a bench size."""
-    hidden, intermediate, layers, heads, kv_heads, _, _ = SIZES[size]
-    torch.manual_seed(0)
-    config = Telechat3Config(
-        vocab_size=VOCABULARY,
-        hidden_size=hidden,
-        intermediate_size=intermediate,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=kv_heads,
-        max_position_embeddings=512,
-        tie_word_embeddings=True,
-    )
-    return Telechat3ForCausalLM(config)
+    return random_model(*SIZES[size][:5], VOCABULARY, 512)
 
 
 def plain_loop(model: Any, ids: torch.Tensor) -> Callable[[], float]:
