@@ -124,6 +124,13 @@ def test_odd_names_and_texts_cannot_break_out_of_the_grammar(setting):
     assert verdict(grammars, grammar, answer_ids(renderer, call)) == "whole"
 
 
+def test_a_schema_that_is_none_still_makes_a_grammar(setting):
+    renderer, grammars = setting
+    loose = {"name": "f", "parameters": {"properties": {"a": True, "b": "?"}, "required": 5}}
+    if renderer.format.calls == "xml":  # elsewhere the schema itself is given to the engine, which refuses it
+        grammars.check(answer_grammar(renderer.format, renderer.control_ids, tools=[{"type": "function", "function": loose}]))
+
+
 def test_thinking_comes_first_and_has_a_bound(tokenizer):
     renderer = Renderer(tokenizer, get_format("telechat3-coder"))
     grammars = Grammars(tokenizer, len(tokenizer), [renderer.end_id])

@@ -29,7 +29,6 @@ class ScriptedChat:
         self.seeds: list[int] = []
         self.last = Message("assistant")
         self.finish = "stop"
-        self.preset: str | None = None
 
     def stream(self, messages: list[Message], tools: tuple, params: SamplingParams) -> Iterator[Delta]:
         self.asked.append(messages)

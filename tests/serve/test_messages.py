@@ -154,6 +154,9 @@ def test_tokens_are_counted_as_they_are_used(scripted):
         ({"messages": [{"role": "user", "content": 5}]}, 400, "invalid_request_error"),
         ({"temperature": 9}, 400, "invalid_request_error"),
         ({"tools": [TOOL], "tool_choice": {"type": "perhaps"}}, 400, "invalid_request_error"),
+        ({"tools": [TOOL], "tool_choice": {"type": ["any"]}}, 400, "invalid_request_error"),
+        ({"messages": [{"role": "user", "content": [{"type": "tool_result", "content": 5}]}]}, 400, "invalid_request_error"),
+        ({"messages": [{"role": "user", "content": [{"type": "tool_result", "content": [5]}]}]}, 400, "invalid_request_error"),
     ],
 )
 def test_errors_have_anthropics_shape(scripted, fields, status, kind):
@@ -178,6 +181,8 @@ def test_the_key_is_taken_from_either_header(scripted):
     assert ask_with(url, {"authorization": "Bearer secret"}).status_code == 200
     refused = ask_with(url, {"x-api-key": "wrong"})
     assert refused.status_code == 401
+    assert refused.json()["error"]["type"] == "authentication_error"
+    assert refused.json()["type"] == "error"
 
 
 def ask_with(url: str, headers: dict[str, str]) -> httpx.Response:

@@ -132,6 +132,9 @@ def test_too_few_tokens(scripted):
         ("max_output_tokens", {"max_output_tokens": 0}),
         ("messages", {"input": [{"role": "wizard", "content": "x"}]}),
         ("tools", {"tools": [{"type": "function"}]}),
+        ("tools", {"tools": [{"type": "namespace", "name": "n", "tools": 5}]}),
+        ("tools", {"tools": [{"type": "namespace", "name": "n", "tools": [5]}]}),
+        ("tool_choice", {"tools": [TOOL], "tool_choice": {"type": "allowed_tools", "tools": [5]}}),
     ],
 )
 def test_what_cannot_be_done_is_refused_by_name(scripted, param, fields):

@@ -55,6 +55,18 @@ def test_a_stream_adds_up(scripted):
     assert last.usage.completion_tokens == whole.usage.completion_tokens
 
 
+def test_a_crash_is_an_error_event_and_no_hang(scripted):
+    url, engine, _ = scripted("on and on ", pace=0.002)
+
+    def read() -> None:
+        for number, _ in enumerate(ask(url, prompt=["a", "b"], max_tokens=9999, stream=True)):
+            if number == 3:
+                engine.broken = RuntimeError("boom")
+
+    with pytest.raises(openai.APIError):
+        read()
+
+
 def test_logprobs(scripted):
     url, _, _ = scripted("a b c<_end>")
     logprobs = ask(url, logprobs=0).choices[0].logprobs

@@ -90,7 +90,8 @@ def _json_call(number: int, function: Mapping[str, Any]) -> list[str]:
 def _xml_call(number: int, function: Mapping[str, Any], types: ToolTypes) -> list[str]:
     parameters = _parameters(function)
     properties = parameters.get("properties")
-    required = parameters.get("required") or ()
+    named = parameters.get("required")
+    required = named if isinstance(named, list) else ()
     parts, rules = [json.dumps(function["name"])], []
     for index, (key, schema) in enumerate((properties if isinstance(properties, Mapping) else {}).items()):
         rule = f"value_{number}_{index}"

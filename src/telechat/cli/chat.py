@@ -32,7 +32,6 @@ class Model(Protocol):
 
     last: Message
     finish: str
-    preset: str | None
 
     def stream(
         self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = (), params: SamplingParams | None = None
@@ -173,6 +172,7 @@ class _Talk:
         """Sample as a card says."""
         from telechat.chat.formats import get_format
         from telechat.chat.presets import get_preset
+        from telechat.serve.remote import RemoteModel
 
         renderer = getattr(self._chat, "renderer", None)
         chosen = get_preset(name, renderer.format if renderer is not None else get_format("telechat3-coder"))
@@ -182,7 +182,7 @@ class _Talk:
             top_p=chosen.top_p,
             repetition_penalty=chosen.repetition_penalty,
         )
-        if renderer is None:
+        if isinstance(self._chat, RemoteModel):
             self._chat.preset = name  # the server knows its format
 
     def save(self, file: str) -> None:

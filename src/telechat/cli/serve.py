@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -44,12 +44,41 @@ def command(
     if engine != "native" or dry_run:
         _launch(model, engine, host, port, api_key, name, chat_format, context, tensor_parallel, dry_run)
         return
+    _serve(
+        model,
+        host,
+        port,
+        name,
+        chat_format,
+        slots,
+        context,
+        kv_memory,
+        api_key or None,
+        any_name=any_model_name,
+        max_queued=max_queued,
+        metrics_prefix=metrics_prefix,
+        preset=preset,
+    )
+
+
+def _serve(
+    model: str,
+    host: str,
+    port: int,
+    name: str | None,
+    chat_format: str | None,
+    slots: int,
+    context: int | None,
+    kv_memory: float | None,
+    api_key: str | None,
+    **settings: Any,
+) -> None:
+    """Serve on the embedded engine; `settings` are further fields of `Settings`."""
     from telechat.serve.server import reserve, run, url_of
 
     with reserve(host, port) as listener:  # before anything heavy: a port in use is known at once
         from transformers.utils import logging
 
-        from telechat.chat.presets import get_preset
         from telechat.engine import Engine
         from telechat.serve.app import Settings, create_app
         from telechat.serve.session import ChatModel
@@ -57,20 +86,10 @@ def command(
 
         logging.disable_progress_bar()
         chat = ChatModel.load(model, chat_format)
-        if preset is not None:
-            get_preset(preset, chat.renderer.format)
         room = None if kv_memory is None else int(kv_memory * 2**30)
         worker = Worker(lambda: Engine(chat.model, slots, context, fair=True, kv_bytes=room))
         names = tuple(dict.fromkeys((name or Path(model).resolve().name, model)))
-        settings = Settings(
-            names,
-            api_key or None,
-            any_name=any_model_name,
-            max_queued=max_queued,
-            metrics_prefix=metrics_prefix,
-            preset=preset,
-        )
-        app = create_app(chat, worker, settings)
+        app = create_app(chat, worker, Settings(names, api_key, **settings))
         if host not in _LOOPBACK and not api_key:
             typer.echo("telechat: warning: anybody who reaches this machine can use the model; give --api-key", err=True)
         line = f"telechat: serving {names[0]} at {url_of(listener)}/v1 (Ctrl-C ends)"

@@ -117,8 +117,8 @@ class Engine:
 
     @property
     def queued(self) -> int:
-        """Completions that wait for a slot."""
-        return sum(len(work.samples) for work in self.waiting)
+        """Completions that wait for a slot; may be read from another thread while the engine works."""
+        return sum(len(work.samples) for work in list(self.waiting))
 
     @property
     def kv_usage(self) -> float:
@@ -127,8 +127,8 @@ class Engine:
         return sum(row.length for row in self.rows if not row.done) / room if room else 0.0
 
     def step(self) -> list[Event]:
-        """One scheduling step: take in what fits, then decode one token for every live row; a fair engine does one of
-        the two in a step, in turn.
+        """One scheduling step: take in what fits, then decode one token for every live row. A fair engine gives first
+        tokens away before it decodes on, and takes nobody in twice in a row while others are being answered.
 
         Returns (request, sample, token) for every token sampled in this step.
         """

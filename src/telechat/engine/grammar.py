@@ -83,9 +83,9 @@ class Guided:
 
     def allowed(self) -> torch.Tensor | None:
         """See `Constraint`."""
-        if self._thinking:
+        if self._thinking and self._think_end is not None:
             if self._budget is not None and self._thought >= self._budget:
-                return self._only([self._think_end or 0])
+                return self._only([self._think_end])
             return self._unended() if self._matcher is not None else None
         if self._matcher is None:
             return None

@@ -66,6 +66,9 @@ class Penalties:
         def column(name: str) -> torch.Tensor:
             return torch.tensor([float(getattr(row.params, name)) for row in mine], device=device)[:, None]
 
+        def known(ids: Sequence[int]) -> torch.Tensor:
+            return torch.tensor([t for t in ids if t < vocabulary], dtype=torch.long, device=device)
+
         self._repetition = column("repetition_penalty")
         self._presence = column("presence_penalty")
         self._frequency = column("frequency_penalty")
@@ -76,10 +79,9 @@ class Penalties:
         self._shortest = torch.tensor([row.params.min_tokens for row in mine], device=device)
         self._ends = torch.zeros((len(mine), vocabulary), dtype=torch.bool, device=device)
         for i, row in enumerate(mine):
-            said = torch.tensor([t for t in row.completion if t < vocabulary], dtype=torch.long, device=device)
-            self._counts[i] = torch.bincount(said, minlength=vocabulary)
-            self._asked[i, torch.tensor([t for t in row.prompt if t < vocabulary], dtype=torch.long, device=device)] = True
-            self._ends[i, torch.tensor([t for t in row.params.stop_ids if t < vocabulary], dtype=torch.long)] = True
+            self._counts[i] = torch.bincount(known(row.completion), minlength=vocabulary)
+            self._asked[i, known(row.prompt)] = True
+            self._ends[i, known(row.params.stop_ids)] = True
             for token, bias in row.params.logit_bias:
                 self._bias[i, token] += bias
 

@@ -23,7 +23,7 @@ from telechat.serve import responses as response_api
 from telechat.serve.bodies import AnthropicErrorBody, DetokenizeRequest, ErrorBody, TextRequest, TokenizeRequest
 from telechat.serve.completions import Completion
 from telechat.serve.job import Job, prepare, prompt_of
-from telechat.serve.messages import CountRequest, MessagesRequest, Reply, error_body
+from telechat.serve.messages import CountRequest, MessagesRequest, Reply
 from telechat.serve.metrics import Metrics
 from telechat.serve.playground import add_playground
 from telechat.serve.responses import ResponsesRequest
@@ -83,7 +83,7 @@ class Server:
             raise unknown_model(model, self.settings)
         if self.worker.stopping:
             raise ApiError(503, "the server is stopping", headers={"retry-after": "5"})
-        if self.worker.read("queued") >= self.settings.max_queued:
+        if self.worker.queued >= self.settings.max_queued:
             self.metrics.refused("queue_full")
             raise ApiError(429, "too many requests are waiting; try again", code="queue_full", headers={"retry-after": "1"})
 
@@ -251,9 +251,7 @@ def _add_errors(app: FastAPI) -> None:
     """Every error in the shape of its API; what is no fault of the client shows nothing of the inside."""
 
     def shaped(request: Request, error: ApiError, headers: Mapping[str, str] | None = None) -> Response:
-        if request.scope["path"].startswith("/v1/messages"):
-            return json_response(error_body(error), error.status, {**error.headers, **(headers or {})})
-        return error.response(headers)
+        return error.response(request.scope["path"], headers)
 
     @app.exception_handler(ApiError)
     async def api_error(request: Request, error: ApiError) -> Response:

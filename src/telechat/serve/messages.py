@@ -121,13 +121,22 @@ def _conversation(system: str | list[dict[str, Any]] | None, messages: Sequence[
     if kept:
         out.append({"role": "system", "content": "\n\n".join(kept)})
     for number, message in enumerate(messages):
-        content = message.get("content")
-        blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
-        if not isinstance(blocks, list) or not all(isinstance(b, Mapping) for b in blocks):
-            raise ApiError(400, f"messages.{number}.content: give a text or a list of blocks", f"messages.{number}.content")
         where = f"messages.{number}.content"
+        blocks = _blocks(message.get("content"), where)
         out += [_assistant(blocks, where)] if message.get("role") == "assistant" else _incoming(blocks, where)
     return out
+
+
+def objects(value: Any, where: str) -> list[Mapping[str, Any]]:
+    """`value`, which a client sent, when it is a list of objects; `ApiError` otherwise."""
+    if not isinstance(value, list) or not all(isinstance(item, Mapping) for item in value):
+        raise ApiError(400, f"{where}: give a list of objects", where)
+    return value
+
+
+def _blocks(content: Any, where: str) -> list[Mapping[str, Any]]:
+    """Content as blocks; a text is one of them."""
+    return [{"type": "text", "text": content}] if isinstance(content, str) else objects(content, where)
 
 
 def _text(block: Mapping[str, Any], where: str) -> str:
@@ -149,9 +158,7 @@ def _incoming(blocks: Sequence[Mapping[str, Any]], where: str) -> list[dict[str,
 
 
 def _result(block: Mapping[str, Any], where: str) -> str:
-    content = block.get("content") or ""
-    parts = [content] if isinstance(content, str) else [_text(part, where) for part in content]
-    text = "\n".join(parts)
+    text = "\n".join(_text(part, where) for part in _blocks(block.get("content") or "", where))
     return f"Error: {text}" if block.get("is_error") else text
 
 
@@ -191,11 +198,12 @@ def _tools(tools: Sequence[Mapping[str, Any]] | None, choice: Mapping[str, Any] 
             for tool in own
         ]
     if choice is not None and own:
-        kinds: dict[Any, Any] = {"auto": "auto", "any": "required", "none": "none"}
+        kinds: dict[str, Any] = {"auto": "auto", "any": "required", "none": "none"}
         kinds["tool"] = {"type": "function", "function": {"name": choice.get("name")}}
-        if choice.get("type") not in kinds:
+        kind = choice.get("type")
+        if not isinstance(kind, str) or kind not in kinds:
             raise ApiError(400, "tool_choice: type is auto, any, tool or none", "tool_choice")
-        body["tool_choice"] = kinds[choice["type"]]
+        body["tool_choice"] = kinds[kind]
         if choice.get("disable_parallel_tool_use"):
             body["parallel_tool_calls"] = False
     return body
@@ -204,16 +212,6 @@ def _tools(tools: Sequence[Mapping[str, Any]] | None, choice: Mapping[str, Any] 
 def signature(thinking: str) -> str:
     """Marks thinking as ours."""
     return hmac.new(_KEY, thinking.encode("utf-8", "replace"), hashlib.sha256).hexdigest()
-
-
-def error_body(error: ApiError) -> dict[str, Any]:
-    """The error in Anthropic's shape."""
-    kinds = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error"}
-    kinds |= {413: "request_too_large", 429: "rate_limit_error", 503: "overloaded_error"}
-    text = str(error)
-    if error.code == "context_length_exceeded":
-        text = f"prompt is too long: {text}"
-    return {"type": "error", "error": {"type": kinds.get(error.status, "api_error"), "message": text}}
 
 
 def _event(name: str, body: Mapping[str, Any]) -> bytes:
@@ -258,14 +256,12 @@ class Reply:
         }
         yield _event("message_start", {"message": start})
         try:
-            async with aclosing(self._run.steps(worker)) as steps:
-                async for step in steps:
-                    for _, deltas in step:
-                        for delta in deltas:
-                            for data in self._encode(delta):
-                                yield data
+            async with aclosing(self._run.deltas(worker)) as deltas:
+                async for delta in deltas:
+                    for data in self._encode(delta):
+                        yield data
         except (EngineFailure, UserError) as error:
-            yield _event("error", {"error": error_body(failure(error))["error"]})
+            yield _event("error", {"error": failure(error).anthropic_body["error"]})
             return
         for data in self._close():
             yield data

@@ -21,7 +21,7 @@ from telechat.chat.parser import ARGUMENTS, CALL_START, CONTENT, REASONING, Delt
 from telechat.core.errors import UserError
 from telechat.serve.completions import samples_of
 from telechat.serve.job import Job
-from telechat.serve.messages import checked
+from telechat.serve.messages import checked, objects
 from telechat.serve.run import Run, Sample, failure
 from telechat.serve.schemas import MAX_TOKENS, Body, ChatRequest
 from telechat.serve.session import ChatModel
@@ -87,7 +87,8 @@ class ResponsesRequest(Body):
             return {"type": "function", "function": {"name": choice.get("name")}}
         if choice.get("type") == "allowed_tools":
             known = {tool["function"]["name"] for tool in names.tools}
-            chosen = [tool["name"] for tool in choice.get("tools") or () if tool.get("name") in known]
+            offered = objects(choice.get("tools") or [], "tool_choice.tools")
+            chosen = [tool["name"] for tool in offered if isinstance(tool.get("name"), str) and tool["name"] in known]
             picked = [{"type": "function", "function": {"name": name}} for name in chosen]
             return {"type": "allowed_tools", "allowed_tools": {"mode": choice.get("mode", "auto"), "tools": picked}}
         return "auto"  # a hosted tool, which nobody here can run
@@ -119,7 +120,7 @@ class ToolNames:
         for number, tool in enumerate(tools):
             kind = tool.get("type")
             if kind == "namespace":
-                inner = cls.of(tool.get("tools") or (), str(tool.get("name")))
+                inner = cls.of(objects(tool.get("tools") or [], f"tools.{number}.tools"), str(tool.get("name")))
                 found.tools += inner.tools
                 found.custom |= inner.custom
                 found.namespaces |= inner.namespaces
@@ -245,12 +246,10 @@ class Response:
         yield self._event("response.created", {"response": self._object("in_progress")})
         yield self._event("response.in_progress", {"response": self._object("in_progress")})
         try:
-            async with aclosing(self._run.steps(worker)) as steps:
-                async for step in steps:
-                    for _, deltas in step:
-                        for delta in deltas:
-                            for data in self._encode(delta):
-                                yield data
+            async with aclosing(self._run.deltas(worker)) as deltas:
+                async for delta in deltas:
+                    for data in self._encode(delta):
+                        yield data
         except (EngineFailure, UserError) as error:
             if not failing:
                 raise

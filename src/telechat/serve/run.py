@@ -56,6 +56,14 @@ class Run:
                 if all(sample.finish is not None for sample in self.samples):
                     break
 
+    async def deltas(self, worker: Worker) -> AsyncGenerator[Delta]:
+        """What each step adds to the only sample, for APIs that have one."""
+        async with aclosing(self.steps(worker)) as steps:
+            async for step in steps:
+                for _, deltas in step:
+                    for delta in deltas:
+                        yield delta
+
     async def whole(self, worker: Worker) -> None:
         """Generate everything."""
         async with aclosing(self.steps(worker)) as steps:

@@ -109,7 +109,7 @@ class StreamOptions(Body):
 
 
 class JsonSchema(Body):
-    """A named schema; `raw` is the schema as it came, since the answer has the keys in its order."""
+    """A named schema; the answer has its keys in the schema's order."""
 
     name: str | None = None
     schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None

@@ -93,7 +93,6 @@ class ChatModel:
         """Special ids that are no control words: not shown unless a client wants them."""
         self.last = Message("assistant")
         self.finish = "stop"
-        self.preset: str | None = None
         self.grammars = Grammars(tokenizer, self.vocabulary, self.stop_ids)
         self._engine: Engine | None = None
 

@@ -105,14 +105,14 @@ class TextCompletion:
 
     async def chunks(self, worker: Worker) -> AsyncGenerator[bytes]:
         """The response as server-sent events. What fails on the way becomes an error event, and nothing follows it."""
-        queue: asyncio.Queue[Choice | Exception | None] = asyncio.Queue()
+        queue: asyncio.Queue[Choice | EngineFailure | UserError | None] = asyncio.Queue()
         tasks = [asyncio.create_task(self._generate(worker, number, queue)) for number in range(len(self._jobs))]
         try:
             left = len(tasks)
             while left:
                 item = await queue.get()
-                if isinstance(item, Exception):
-                    yield event(failure(item).body if isinstance(item, (EngineFailure, UserError)) else {})
+                if isinstance(item, (EngineFailure, UserError)):
+                    yield event(failure(item).body)
                     return
                 if item is None:
                     left -= 1
@@ -122,6 +122,7 @@ class TextCompletion:
                 if text or item.finish is not None or item.tokens:
                     chunk = {**self._head, "choices": [self._shown(item, text)]}
                     yield event({**chunk, "usage": None} if self._request.include_usage else chunk)
+            await asyncio.gather(*tasks)  # a bug in one of them is raised here
         finally:
             for task in tasks:
                 task.cancel()
@@ -130,7 +131,9 @@ class TextCompletion:
             yield event({**self._head, "choices": [], "usage": self._usage()})
         yield DONE
 
-    async def _generate(self, worker: Worker, number: int, queue: asyncio.Queue[Choice | Exception | None] | None) -> None:
+    async def _generate(
+        self, worker: Worker, number: int, queue: asyncio.Queue[Choice | EngineFailure | UserError | None] | None
+    ) -> None:
         """Generate the samples of one prompt; tell `queue` of every one that has gone on."""
         job, mine = self._jobs[number], self._choices[number * self._n : (number + 1) * self._n]
         try:
@@ -152,8 +155,9 @@ class TextCompletion:
             if queue is None:
                 raise
             queue.put_nowait(error)
-        if queue is not None:
-            queue.put_nowait(None)
+        finally:
+            if queue is not None:
+                queue.put_nowait(None)
 
     def _take(self, choice: Choice, token: Token) -> None:
         choice.tokens.append(token)

@@ -24,7 +24,7 @@ from telechat.engine import SamplingParams
 from telechat.serve.playground import PAGE_POLICY, ROOT, add_static, static_file
 from telechat.serve.schemas import Body, ChatMessage
 from telechat.serve.session import ChatModel
-from telechat.serve.wire import ApiError, Gate, json_response
+from telechat.serve.wire import ApiError, Gate
 
 POINTS = 400  # of a curve at most; the screen shows no more
 SERIES = ("loss", "nll", "reward", "mixed", "completion", "right", "norm", "lr", "tokens_per_second")
@@ -149,17 +149,18 @@ def create_watch_app(run: RunFolder, api_key: str | None = None) -> FastAPI:
 
     @app.exception_handler(ApiError)
     async def api_error(request: Request, error: ApiError) -> Response:
-        return error.response()
+        return error.response(request.scope["path"])
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        return ApiError(400, f"{'.'.join(map(str, first['loc']))}: {first['msg']}").response()
+        wrong = ApiError(400, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+        return wrong.response(request.scope["path"])
 
     @app.exception_handler(UserError)
     @app.exception_handler(ValueError)
     async def refused(request: Request, error: Exception) -> Response:
-        return json_response(ApiError(400, str(error)).body, 400)
+        return ApiError(400, str(error)).response(request.scope["path"])
 
     add_static(app)
     return app

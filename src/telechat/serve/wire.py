@@ -22,6 +22,17 @@ OPEN_FOLDER = "/static/"
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
+ANTHROPIC_PATH = "/v1/messages"
+_ANTHROPIC_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+}
+
 
 class ApiError(Exception):
     """An answer that is an error: status, message and the fields of the OpenAI error object."""
@@ -46,9 +57,16 @@ class ApiError(Exception):
         kind = _TYPES.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
         return {"error": {"message": str(self), "type": kind, "param": self.param, "code": self.code}}
 
-    def response(self, headers: Mapping[str, str] | None = None) -> Response:
-        """The error as an HTTP response."""
-        return json_response(self.body, self.status, {**self.headers, **(headers or {})})
+    @property
+    def anthropic_body(self) -> dict[str, Any]:
+        """The same as Anthropic's error object."""
+        text = f"prompt is too long: {self}" if self.code == "context_length_exceeded" else str(self)
+        return {"type": "error", "error": {"type": _ANTHROPIC_TYPES.get(self.status, "api_error"), "message": text}}
+
+    def response(self, path: str, headers: Mapping[str, str] | None = None) -> Response:
+        """The error as an HTTP response, in the shape of the API that `path` belongs to."""
+        body = self.anthropic_body if path.startswith(ANTHROPIC_PATH) else self.body
+        return json_response(body, self.status, {**self.headers, **(headers or {})})
 
 
 class ClientLeft(Exception):
@@ -139,11 +157,11 @@ class Gate:
         path = scope["path"]
         if path not in OPEN_PATHS and not path.startswith(OPEN_FOLDER) and not self._allows(given):
             wrong = ApiError(401, "a valid API key is needed: send it as Authorization: Bearer KEY", code="invalid_api_key")
-            await wrong.response({"www-authenticate": "Bearer"})(scope, receive, send)
+            await wrong.response(path, {"www-authenticate": "Bearer"})(scope, receive, send)
             return
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length[:20]) > self._max_body:
-            await self._too_large().response({"connection": "close"})(scope, receive, send)
+            await self._too_large().response(path, {"connection": "close"})(scope, receive, send)
             return
         await self._app(scope, self._bounded(receive), send)
 

@@ -196,6 +196,13 @@ class Worker:
         """No new request is taken."""
         return self._stopping
 
+    @property
+    def queued(self) -> int:
+        """Completions that wait for a slot, those included that the engine has not heard of yet."""
+        with self._changed:
+            arrived = sum(len(generation.params) for generation in self._arrived)
+        return arrived + int(self.read("queued"))
+
     def read(self, name: str) -> float:
         """A figure of the engine as it is now (`running`, `queued`, `kv_usage`, …); 0 where it has none."""
         return float(getattr(self._engine, name, 0) or 0)
