@@ -1,6 +1,6 @@
 // The playground: conversations, one answer at a time, and the page that an answer holds beside them.
 
-import { html, render, useEffect, useMemo, useRef, useState } from "./vendor/htm-preact-3.1.1.js";
+import { html, render, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./vendor/htm-preact-3.1.1.js";
 import { addChunk, ApiError, apiKey, complete, models } from "./api.js";
 import { Artifact } from "./artifact.js";
 import { Message, Results } from "./message.js";
@@ -35,7 +35,7 @@ function App() {
   const follow = useRef(true);
   const chat = current ?? blank;
 
-  useEffect(() => {
+  useLayoutEffect(() => {
     document.documentElement.lang = language;
     localStorage.setItem("telechat.language", language);
   }, [language]);
