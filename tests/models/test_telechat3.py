@@ -91,7 +91,9 @@ def test_105b_is_a_deepseek_v3_of_transformers(tmp_path):
     small |= {"kv_lora_rank": 16, "qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 8, "n_routed_experts": 8}
     AutoModelForCausalLM.from_config(AutoConfig.for_model("deepseek_v3", **small)).save_pretrained(tmp_path)
     loaded = load_model(tmp_path, device="cpu")
-    assert loaded.generate(torch.tensor([[5, 6, 7]]), max_new_tokens=4, do_sample=False, pad_token_id=0).shape == (1, 7)
+    assert loaded.generate(
+        torch.tensor([[5, 6, 7]]), max_new_tokens=4, min_new_tokens=4, do_sample=False, pad_token_id=0
+    ).shape == (1, 7)
     assert "105B" in examine(tmp_path).what
 
 
