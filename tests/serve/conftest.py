@@ -55,7 +55,7 @@ def serving(chat: ChatModel, worker: Worker, **settings: object) -> Iterator[str
     ready = threading.Event()
     app = create_app(chat, worker, Settings(**{"names": ("toy",), **settings}))
     with reserve("127.0.0.1", 0) as listener:
-        server = make_server(app, ready.set, worker.halt, grace=0.3)
+        server = make_server(app, ready.set, worker, grace=0.3)
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         assert ready.wait(20)

@@ -34,7 +34,9 @@ class ScriptedEngine:
     def idle(self) -> bool:
         return not self.requests
 
-    def add(self, prompt: Sequence[int], params: Sequence[SamplingParams], constraints: Sequence[object] = ()) -> Request:
+    def add(
+        self, prompt: Sequence[int], params: Sequence[SamplingParams], constraints: Sequence[object] = (), salt: str = ""
+    ) -> Request:
         if not prompt:
             raise UserError("the prompt is empty")
         self.prompts.append(list(prompt))

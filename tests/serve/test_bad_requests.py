@@ -158,7 +158,7 @@ def test_a_prompt_that_does_not_fit_says_how_long_it_is(scripted):
 
 
 def test_the_key(scripted):
-    url, engine, _ = scripted("</think>ok<_end>", api_key="s3cret")
+    url, engine, _ = scripted("</think>ok<_end>", api_keys=("s3cret",))
     assert httpx.get(f"{url}/health").json() == {"status": "ok"}
     for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Basic s3cret"}, {"authorization": "Bearer"}):
         error = error_of(post(url, json=GOOD, headers=headers), 401)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ import pytest
 from telechat.core.errors import UserError
 from telechat.serve.server import reserve, url_of
 
+from .conftest import until
 from .test_chat_completions import HI
 
 
@@ -45,7 +47,88 @@ def test_from_start_to_sigterm(checkpoint):
         stdout, stderr = server.communicate(timeout=20)
     finally:
         server.kill()
-    assert (server.returncode, stdout, stderr) == (0, "", "")
+    assert (server.returncode, stdout) == (0, "")
+    lines = stderr.splitlines()
+    assert [re.search(r"path=(\S+) status=(\d+)", line).groups() for line in lines] == [
+        ("/health", "200"),
+        ("/v1/models", "401"),
+        ("/v1/models", "200"),
+        ("/v1/chat/completions", "200"),
+        ("/v1/chat/completions", "200"),
+    ]
+    assert "completion_tokens=" in lines[-1]
+    assert "hi" not in re.sub(r"path=\S+", "", stderr).split()
+
+
+def started(*arguments: str, **environment: str) -> tuple[subprocess.Popen, str]:
+    server = telechat(*arguments, "--port", "0", **environment)
+    line = server.stderr.readline()
+    found = re.search(r"http://127\.0\.0\.1:\d+", line)
+    assert found, line + server.stderr.read()
+    return server, found[0]
+
+
+def test_told_to_stop_it_runs_dry_first(checkpoint):
+    """What is being answered is finished; meanwhile load balancers see that nothing new is taken."""
+    server, url = started(str(checkpoint), "--log", "json")
+    try:
+        body = {"model": "toy", "messages": HI, "max_tokens": 300, "stream": True, "ignore_eos": True, "n": 8}
+        with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=60) as answer:
+            chunks = answer.iter_lines()
+            next(chunks)
+            server.send_signal(signal.SIGTERM)
+            until(lambda: httpx.get(f"{url}/ready").status_code == 503)
+            refused = httpx.post(f"{url}/v1/chat/completions", json={"model": "toy", "messages": HI}, timeout=20)
+            assert refused.status_code == 503
+            assert int(refused.headers["retry-after"]) > 0
+            assert httpx.get(f"{url}/health").status_code == 200
+            assert [line for line in chunks if line][-1] == "data: [DONE]"
+        _, stderr = server.communicate(timeout=20)
+    finally:
+        server.kill()
+    assert server.returncode == 0
+    lines = [json.loads(line) for line in stderr.splitlines()]
+    (done,) = [line for line in lines if line.get("completion_tokens")]
+    assert done["completion_tokens"] == 8 * 300
+    assert {"time", "level", "event", "request_id", "seconds"} <= done.keys()
+
+
+def test_a_second_signal_ends_it_at_once(checkpoint):
+    server, url = started(str(checkpoint))
+    try:
+        body = {"model": "toy", "messages": HI, "stream": True, "ignore_eos": True, "n": 16}
+        with httpx.stream("POST", f"{url}/v1/completions", json={**body, "prompt": "x"}, timeout=60) as answer:
+            chunks = answer.iter_lines()
+            next(chunks)
+            server.send_signal(signal.SIGTERM)
+            until(lambda: httpx.get(f"{url}/ready").status_code == 503)
+            server.send_signal(signal.SIGTERM)
+            last = [line for line in chunks if line][-1]
+        server.communicate(timeout=20)
+    finally:
+        server.kill()
+    assert server.returncode == 0
+    assert "stopping" in last or last == "data: [DONE]"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--host", "0.0.0.0"], "--without-key"),
+        (["--engine", "vllm", "--slots", "3"], "--slots"),
+        (["--engine", "sglang", "--log-prompts"], "--log-prompts"),
+        (["--cors-origin", "*"], "exact origin"),
+        (["--cors-origin", "chat.example"], "exact origin"),
+        (["--timeout", "0"], "timeout"),
+        (["--log", "xml"], "log"),
+    ],
+)
+def test_options_that_cannot_be(checkpoint, options, says):
+    server = telechat(str(checkpoint), *options)
+    stdout, stderr = server.communicate(timeout=60)
+    assert (server.returncode, stdout) == (2, "")
+    assert len(stderr.splitlines()) == 1
+    assert says in stderr
 
 
 def test_a_port_in_use_is_one_line(checkpoint):

@@ -176,7 +176,7 @@ def test_a_prompt_that_is_too_long_says_so_as_clients_expect(scripted):
 
 
 def test_the_key_is_taken_from_either_header(scripted):
-    url, _, _ = scripted("</think>ok<_end>", api_key="secret")
+    url, _, _ = scripted("</think>ok<_end>", api_keys=("secret",))
     assert ask_with(url, {"x-api-key": "secret"}).status_code == 200
     assert ask_with(url, {"authorization": "Bearer secret"}).status_code == 200
     refused = ask_with(url, {"x-api-key": "wrong"})

@@ -29,7 +29,7 @@ WEATHER = json.dumps([{"type": "function", "function": {"name": "weather", "para
 
 
 def test_the_page_its_files_and_their_headers(scripted):
-    url, _, _ = scripted("</think>ok<_end>", api_key="secret")
+    url, _, _ = scripted("</think>ok<_end>", api_keys=("secret",))
     page = httpx.get(f"{url}/")
     assert page.status_code == 200
     assert "script-src 'self'" in page.headers["content-security-policy"]
@@ -223,7 +223,7 @@ def test_settings_reach_the_server(scripted, visit):
 
 
 def test_the_key_is_asked_for_and_kept_for_this_session_only(scripted, visit):
-    url, _, _ = scripted("</think>ok<_end>", api_key="secret")
+    url, _, _ = scripted("</think>ok<_end>", api_keys=("secret",))
     page = visit(url)
     page.wait_for_selector("dialog input[type=password]")
     page.fill("dialog input[type=password]", "secret")

@@ -14,7 +14,7 @@ from .test_chat_completions import CALL, WEATHER
 
 def test_an_answer_from_a_server(scripted, monkeypatch):
     monkeypatch.setenv("TELECHAT_API_KEY", "secret")
-    url, engine, _ = scripted(f"hm\n</think>Look: {CALL.format('Paris')}<_end>", api_key="secret")
+    url, engine, _ = scripted(f"hm\n</think>Look: {CALL.format('Paris')}<_end>", api_keys=("secret",))
     model = RemoteModel(url)
     assert model.model == "toy"
     deltas = list(model.stream([Message("user", "hi")], [WEATHER], SamplingParams(200, 0.5, seed=3)))
@@ -30,7 +30,7 @@ def test_an_answer_from_a_server(scripted, monkeypatch):
 
 def test_what_is_wrong_is_said(scripted, monkeypatch):
     monkeypatch.delenv("TELECHAT_API_KEY", raising=False)
-    url, _, _ = scripted("</think>ok<_end>", api_key="secret", max_len=40)
+    url, _, _ = scripted("</think>ok<_end>", api_keys=("secret",), max_len=40)
     with pytest.raises(UserError, match="TELECHAT_API_KEY"):
         RemoteModel(url)
     with pytest.raises(UserError, match="no OpenAI-compatible server"):

@@ -9,6 +9,7 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
+import httpx
 import openai
 import pytest
 
@@ -147,4 +148,35 @@ def test_clients_that_vanish_leave_no_live_rows(real, stream):
         if stream:
             assert sockets[0].recv(100)
     until(lambda: worker.idle)
+    assert ask(url, max_tokens=2).usage.completion_tokens <= 2
+
+
+@pytest.mark.timeout(180)
+def test_a_crowd_of_which_half_vanishes_leaves_no_slot_behind(real):
+    """200 clients at once, every second one of which leaves in the middle of its stream."""
+    url, worker = real
+
+    async def one(client: httpx.AsyncClient, number: int) -> int:
+        """How many events a client read; one that vanishes reads three."""
+        body = {"model": "toy", "messages": HI, "stream": True, "max_tokens": 30, "seed": number, "ignore_eos": True}
+        read = 0
+        async with client.stream("POST", f"{url}/v1/chat/completions", json=body) as answer:
+            assert answer.status_code == 200
+            async for line in answer.aiter_lines():
+                read += line.startswith("data:")
+                if number % 2 and read == 3:
+                    break
+                if line == "data: [DONE]":
+                    return -1
+        return read
+
+    async def everybody() -> list[int]:
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+        async with httpx.AsyncClient(timeout=120, limits=limits) as client:
+            return await asyncio.gather(*(one(client, number) for number in range(200)))
+
+    read = asyncio.run(everybody())
+    assert read == [3 if number % 2 else -1 for number in range(200)]
+    until(lambda: worker.idle)
+    assert worker.read("running") == worker.read("queued") == 0
     assert ask(url, max_tokens=2).usage.completion_tokens <= 2

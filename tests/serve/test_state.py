@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import socket
 import threading
+from urllib.parse import urlsplit
 
 import httpx
+import openai
 import pytest
 
 from telechat.engine import Engine
+from telechat.serve.log import _Lines
 from telechat.serve.worker import Worker
 
 from .conftest import serving, until
+from .scripted import ScriptedEngine
 from .test_chat_completions import HI, ask
 
 
@@ -20,7 +27,7 @@ def figures(url: str) -> dict[str, float]:
 
 
 def test_health_and_readiness_need_no_key_and_figures_do(scripted):
-    url, _, worker = scripted("</think>ok<_end>", api_key="secret")
+    url, _, worker = scripted("</think>ok<_end>", api_keys=("secret",))
     assert httpx.get(f"{url}/health").json() == {"status": "ok"}
     assert httpx.get(f"{url}/ready").status_code == 200
     assert httpx.get(f"{url}/metrics").status_code == 401
@@ -83,3 +90,57 @@ def test_clients_that_come_in_crowds_and_vanish_leave_nothing_behind(chat):
         until(lambda: worker.idle, 20)
         assert worker.read("running") == worker.read("queued") == 0
         assert ask(url, max_tokens=3).usage.completion_tokens > 0
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_an_answer_that_takes_too_long_is_ended(chat, stream):
+    ids = chat.renderer.encode("on and on ")
+    engine = ScriptedEngine(lambda prompt, sample: ids, pace=0.02)
+    worker = Worker(lambda: engine, timeout=0.3)
+    with serving(chat, worker) as url:
+        if stream:
+            with pytest.raises(openai.APIError, match="not done after"):
+                list(ask(url, max_tokens=10**6, stream=True))
+        else:
+            answer = httpx.post(f"{url}/v1/chat/completions", json={"model": "toy", "messages": HI}, timeout=20)
+            assert answer.status_code == 504
+            assert answer.json()["error"]["code"] == "timeout"
+        until(lambda: worker.idle)
+
+
+def test_a_body_that_does_not_come(scripted, monkeypatch):
+    monkeypatch.setattr("telechat.serve.gate.Gate.__init__.__defaults__", (None, 0.2))
+    url, _, _ = scripted("</think>ok<_end>")
+    address = urlsplit(url)
+    with socket.create_connection((address.hostname, address.port), 20) as client:
+        head = (
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{"
+        )
+        client.sendall(head)
+        assert client.recv(1000).startswith(b"HTTP/1.1 408")
+
+
+def test_every_answer_has_an_id_of_ours_and_one_line(scripted, caplog):
+    url, _, _ = scripted("</think>ok<_end>", log_prompts=True)
+    with caplog.at_level(logging.INFO, "telechat.access"):
+        answer = httpx.post(
+            f"{url}/v1/chat/completions",
+            json={"model": "toy", "messages": [{"role": "user", "content": "weather"}]},
+            headers={"x-request-id": "mine"},
+            timeout=20,
+        )
+        until(lambda: bool(caplog.records))
+    (record,) = caplog.records
+    assert record.fields["request_id"] == answer.headers["x-request-id"] != "mine"
+    assert record.fields["completion_tokens"] == answer.json()["usage"]["completion_tokens"]
+    assert record.fields["prompt_tokens"] == answer.json()["usage"]["prompt_tokens"]
+    assert "weather" in record.fields["prompt"]  # this operator wants them
+
+
+def test_nobody_writes_lines_of_his_own_into_the_log():
+    record = logging.LogRecord("telechat", logging.INFO, "", 0, "request", (), None)
+    record.fields = {"path": '/a b\nlevel=error "x"', "status": 404, "none": ""}
+    (line,) = _Lines(as_json=False).format(record).splitlines()
+    assert line.endswith('event=request path="/a b\\nlevel=error \\"x\\"" status=404 none=""')
+    (line,) = _Lines(as_json=True).format(record).splitlines()
+    assert json.loads(line)["path"] == record.fields["path"]

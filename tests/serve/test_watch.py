@@ -43,7 +43,7 @@ def out(tmp_path, checkpoint):
 def url(out):
     ready = threading.Event()
     with reserve("127.0.0.1", 0) as listener:
-        server = make_server(create_watch_app(RunFolder(out)), ready.set, lambda: None, grace=0.2)
+        server = make_server(create_watch_app(RunFolder(out)), ready.set, grace=0.2)
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         assert ready.wait(20)

@@ -31,6 +31,7 @@ class Launch:
     tensor_parallel: int = 1
     has_template: bool = True
     api_key: str | None = None
+    playground: bool = True
 
     @property
     def max_len(self) -> int | None:
@@ -77,12 +78,15 @@ def vllm_command(launch: Launch) -> list[str]:
         command += ["--reasoning-parser", launch.reasoning_parser]
     if not launch.has_template:
         command += ["--chat-template", str(template_file(launch.format))]
+    if launch.playground:
+        command += ["--middleware", "telechat.backends.playground.Playground"]
     return command
 
 
 def sglang_command(launch: Launch) -> list[str]:
-    """`python -m sglang.launch_server …` with every flag that this checkpoint needs."""
-    command = [sys.executable, "-m", "sglang.launch_server", "--model-path", str(launch.model)]
+    """`python -m sglang.launch_server …`, or ours around it, with every flag that this checkpoint needs."""
+    module = "telechat.backends.sglang_server" if launch.playground else "sglang.launch_server"
+    command = [sys.executable, "-m", module, "--model-path", str(launch.model)]
     command += ["--served-model-name", launch.name, "--host", launch.host, "--port", str(launch.port)]
     if launch.max_len:
         command += ["--context-length", str(launch.max_len)]

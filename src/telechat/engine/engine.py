@@ -77,10 +77,11 @@ class Engine:
         prompt: Sequence[int],
         params: Sequence[SamplingParams],
         constraints: Sequence[Constraint | None] = (),
+        salt: str = "",
     ) -> Request:
         """Queue one prompt with one completion for each of `params`; raises `UserError` when it cannot fit.
 
-        `constraints`, where given, has one entry a completion.
+        `constraints`, where given, has one entry a completion. Prefixes are shared with requests of equal `salt` only.
         """
         if not prompt:
             raise UserError("the prompt is empty")
@@ -92,7 +93,7 @@ class Engine:
         fitted = [p if p.max_tokens <= room else replace(p, max_tokens=room) for p in params]
         completions = [Completion() for _ in fitted]
         limits = list(constraints) or [None] * len(fitted)
-        request = Request(next(self._ids), list(prompt), fitted, completions, len(fitted), constraints=limits)
+        request = Request(next(self._ids), list(prompt), fitted, completions, len(fitted), constraints=limits, salt=salt)
         self.waiting.append(Work(request, list(range(len(fitted))), request.prompt))
         self.prompt_tokens += len(prompt)
         return request
@@ -189,7 +190,7 @@ class Engine:
         """Close every hole with a live row from the end, in one exchange; what has finished lies behind the rows then."""
         for slot, row in enumerate(self.rows):
             if row.done:
-                self.held.put(slot, row.ids[: row.length])
+                self.held.put(slot, row.ids[: row.length], row.request.salt)
         source, target, length = self.rows.compact()
         self.runner.move(source, target, length)
         self.held.moved(source, target)
@@ -263,7 +264,7 @@ class Engine:
                 if batch or not self._split():
                     break
                 continue
-            prefix = self.held.match(work.ids)
+            prefix = self.held.match(work.ids, work.request.salt)
             longest = max(longest, len(work.ids) - (prefix.length if prefix else 0))
             if batch and longest * (len(batch) + 1) > budget:
                 break
@@ -272,7 +273,7 @@ class Engine:
             length = need
         if batch and length > self.runner.max_len:
             self._resize(max(length, min(2 * self.runner.max_len, self.max_len)) if self._budget is None else length)
-            batch = [(work, self.held.match(work.ids)) for work, _ in batch]
+            batch = [(work, self.held.match(work.ids, work.request.salt)) for work, _ in batch]
         return batch
 
     def _shorten(self) -> None:
@@ -346,7 +347,7 @@ class Engine:
         for work, group, mine in zip(works, groups, slots, strict=True):
             for row, slot in zip(group, mine, strict=True):
                 row.length, row.ready = len(work.ids), True
-                self.held.put(slot, work.ids)
+                self.held.put(slot, work.ids, work.request.salt)
         copies = torch.tensor([len(group) for group in groups], device=logits.device)
         new = [row for group in groups for row in group]
         return self._count(self.rows.sample_new(new, logits.repeat_interleave(copies, 0)))

@@ -97,7 +97,7 @@ class Request:
     """One prompt with `n` completions; the engine's unit of work.
 
     `ended` are samples that need no more tokens (a stop string came); `cached` is how many tokens of the prompt were
-    found in a slot.
+    found in a slot. Requests of different `salt` never share what is cached.
     """
 
     id: int
@@ -109,3 +109,4 @@ class Request:
     ended: set[int] = field(default_factory=set)
     constraints: list[Constraint | None] = field(default_factory=list)
     cached: int = 0
+    salt: str = ""

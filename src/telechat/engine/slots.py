@@ -8,8 +8,10 @@ that share a system block or tools copy them. What was used longest ago is overw
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -25,6 +27,12 @@ class Prefix:
     whole: bool
 
 
+@lru_cache(1024)
+def salt_number(salt: str) -> int:
+    """A number that nobody can make two salts share on purpose; 0 for none."""
+    return int.from_bytes(hashlib.sha256(salt.encode()).digest()[:8], signed=True) if salt else 0
+
+
 class Slots:
     """The tokens whose keys and values each slot holds, and when each slot was last used."""
 
@@ -32,6 +40,7 @@ class Slots:
         self.ids = np.full((0, 0), -1, dtype=np.int64)  # (slots, positions); -1 where nothing is held
         self.held = np.zeros(0, dtype=np.int64)
         self.used = np.zeros(0, dtype=np.int64)
+        self.salts = np.zeros(0, dtype=np.int64)  # whose it is; see `salt_number`
         self._clock = 0
 
     def resize(self, slots: int, positions: int) -> None:
@@ -39,11 +48,12 @@ class Slots:
         if (slots, positions) == self.ids.shape:
             return
         ids = np.full((slots, positions), -1, dtype=np.int64)
-        held, used = np.zeros(slots, dtype=np.int64), np.zeros(slots, dtype=np.int64)
+        held, used, salts = (np.zeros(slots, dtype=np.int64) for _ in range(3))
         rows, known = min(slots, self.ids.shape[0]), min(positions, self.ids.shape[1])
         ids[:rows, :known] = self.ids[:rows, :known]
         held[:rows], used[:rows] = np.minimum(self.held[:rows], known), self.used[:rows]
-        self.ids, self.held, self.used = ids, held, used
+        salts[:rows] = self.salts[:rows]
+        self.ids, self.held, self.used, self.salts = ids, held, used, salts
 
     def clear(self) -> None:
         """Forget everything: the weights have changed."""
@@ -51,20 +61,23 @@ class Slots:
         self.held[:] = 0
         self.used[:] = 0
 
-    def put(self, slot: int, ids: Sequence[int]) -> None:
-        """Slot now holds the keys of `ids`."""
+    def put(self, slot: int, ids: Sequence[int], salt: str = "") -> None:
+        """Slot now holds the keys of `ids`, for requests of this salt."""
         self._clock += 1
         self.ids[slot, : len(ids)] = ids
         self.ids[slot, len(ids) :] = -1
         self.held[slot] = len(ids)
         self.used[slot] = self._clock
+        self.salts[slot] = salt_number(salt)
 
-    def match(self, prompt: Sequence[int]) -> Prefix | None:
-        """The longest beginning of `prompt` in any slot, its last token excluded (one must be left to compute)."""
+    def match(self, prompt: Sequence[int], salt: str = "") -> Prefix | None:
+        """The longest beginning of `prompt` in any slot of this salt, its last token excluded (one must be left to
+        compute)."""
         size = min(len(prompt) - 1, self.ids.shape[1])
         if size < SHORTEST or not len(self.held):
             return None
-        candidates = np.flatnonzero(self.ids[:, SHORTEST - 1] == prompt[SHORTEST - 1])
+        fitting = (self.ids[:, SHORTEST - 1] == prompt[SHORTEST - 1]) & (self.salts == salt_number(salt))
+        candidates = np.flatnonzero(fitting)
         if not len(candidates):
             return None
         equal = self.ids[candidates, :size] == np.asarray(prompt[:size])
@@ -96,5 +109,5 @@ class Slots:
 
     def moved(self, source: Sequence[int], target: Sequence[int]) -> None:
         """Slots `source` were copied into slots `target`."""
-        for values in (self.ids, self.held, self.used):
+        for values in (self.ids, self.held, self.used, self.salts):
             values[list(target)] = values[list(source)]

@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
 import telechat
@@ -22,7 +23,9 @@ from telechat.core.errors import UserError
 from telechat.serve import responses as response_api
 from telechat.serve.bodies import AnthropicErrorBody, DetokenizeRequest, ErrorBody, TextRequest, TokenizeRequest
 from telechat.serve.completions import Completion
+from telechat.serve.gate import Gate
 from telechat.serve.job import Job, prepare, prompt_of
+from telechat.serve.log import RequestLog, add_text
 from telechat.serve.messages import CountRequest, MessagesRequest, Reply
 from telechat.serve.metrics import Metrics
 from telechat.serve.playground import add_playground
@@ -31,7 +34,7 @@ from telechat.serve.run import failure
 from telechat.serve.schemas import ChatRequest
 from telechat.serve.session import ChatModel
 from telechat.serve.text_completions import TextCompletion, prepare_text
-from telechat.serve.wire import ApiError, ClientLeft, EventStream, Gate, json_response, until_client_leaves
+from telechat.serve.wire import ApiError, ClientLeft, EventStream, json_response, until_client_leaves
 from telechat.serve.worker import EngineFailure, Worker
 
 logger = logging.getLogger(__name__)
@@ -55,16 +58,21 @@ class Settings:
     """How the application answers. `names[0]` is the model's name; the others are accepted for it.
 
     `any_name` accepts every model name, for clients that insist on one of their own. Above `max_queued` waiting
-    completions requests are refused with 429. `metrics_prefix` is what the figures' names begin with.
+    completions requests are refused with 429. `metrics_prefix` is what the figures' names begin with. `hosts`, where
+    given, are the only names that a request may ask for; pages of `cors_origins` may read the answers. Prompts are in the
+    log only with `log_prompts`.
     """
 
     names: tuple[str, ...]
-    api_key: str | None = None
+    api_keys: tuple[str, ...] = ()
     max_body: int = 16 * 2**20
+    hosts: tuple[str, ...] | None = None
+    cors_origins: tuple[str, ...] = ()
     any_name: bool = False
     max_queued: int = 1024
     metrics_prefix: str = "telechat:"
     preset: str | None = None
+    log_prompts: bool = False
 
 
 @dataclass
@@ -87,6 +95,11 @@ class Server:
             self.metrics.refused("queue_full")
             raise ApiError(429, "too many requests are waiting; try again", code="queue_full", headers={"retry-after": "1"})
 
+    def log_prompts(self, *prompts: list[int]) -> None:
+        """Put prompts into the log, where the operator has asked for it."""
+        if self.settings.log_prompts:
+            add_text("prompt", "\n".join(self.chat.renderer.decode(ids) for ids in prompts))
+
     def notes(self, job: Job) -> dict[str, str]:
         """Headers that name settings without effect."""
         _log_once(self.noted, job.notes)
@@ -106,7 +119,16 @@ def create_app(chat: ChatModel, worker: Worker, settings: Settings) -> FastAPI:
 
     app = FastAPI(title="telechat", version=telechat.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
-    app.add_middleware(Gate, api_key=settings.api_key, max_body=settings.max_body)
+    app.add_middleware(Gate, api_keys=settings.api_keys, max_body=settings.max_body, hosts=settings.hosts)
+    if settings.cors_origins:  # outside of the gate: a browser's question before the request carries no key
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["x-request-id", NOTES_HEADER],
+        )
+    app.add_middleware(RequestLog)
     if settings.preset is not None:
         chat.defaults = chat.defaults.with_preset(get_preset(settings.preset, chat.renderer.format))
     server = Server(chat, worker, settings, Metrics(worker, settings.names[0], settings.metrics_prefix))
@@ -127,6 +149,7 @@ def _add_openai(app: FastAPI, server: Server) -> None:
         """A chat completion, whole or streamed."""
         server.admit(body.model)
         job = await asyncio.to_thread(prepare, server.chat, server.worker, body)
+        server.log_prompts(job.prompt)
         headers = server.notes(job)
         completion = Completion(server.chat, body, job)
         if body.stream:
@@ -138,6 +161,7 @@ def _add_openai(app: FastAPI, server: Server) -> None:
         """Text that goes on, whole or streamed."""
         server.admit(body.model)
         jobs = await asyncio.to_thread(prepare_text, server.chat, server.worker, body)
+        server.log_prompts(*(job.ids for job in jobs))
         completion = TextCompletion(server.chat, body, jobs)
         if body.stream:
             return EventStream(completion.chunks(server.worker))
@@ -151,6 +175,7 @@ def _add_responses(app: FastAPI, server: Server) -> None:
         server.admit(body.model)
         translated, names = body.as_chat()
         job = await asyncio.to_thread(prepare, server.chat, server.worker, translated)
+        server.log_prompts(job.prompt)
         answer = response_api.Response(server.chat, body, translated, names, job)
         if body.stream:
             return EventStream(answer.events(server.worker))
@@ -164,6 +189,7 @@ def _add_messages(app: FastAPI, server: Server) -> None:
         server.admit(body.model)
         translated = body.as_chat()
         job = await asyncio.to_thread(prepare, server.chat, server.worker, translated)
+        server.log_prompts(job.prompt)
         reply = Reply(server.chat, body, translated, job)
         if body.stream:
             return EventStream(reply.events(server.worker))

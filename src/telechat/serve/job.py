@@ -31,6 +31,7 @@ class Job:
     tools: list[dict[str, Any]]
     notes: list[str]
     constraints: list[Constraint | None]
+    salt: str = ""
 
 
 def prepare(chat: ChatModel, worker: Worker, request: ChatRequest) -> Job:
@@ -52,14 +53,14 @@ def prepare(chat: ChatModel, worker: Worker, request: ChatRequest) -> Job:
     if request.wanted_tokens is not None and request.wanted_tokens > room:
         notes.append("max_tokens: lowered to what the context has left")
     params = sampling(chat, request, n, room)
-    return Job(prompt, params, request.offered_tools, notes, _constraints(chat, request, params))
+    return Job(prompt, params, request.offered_tools, notes, _constraints(chat, request, params), request.cache_salt or "")
 
 
 def prompt_of(chat: ChatModel, request: ChatRequest) -> list[int]:
     """The ids of a conversation up to the answer; raises `ApiError` for one that cannot be shown."""
     try:
         request.refuse_unsupported()
-        return chat.prompt(request.conversation(), request.offered_tools)
+        return chat.prompt(request.conversation(), request.offered_tools, request.clear_thinking)
     except RecursionError:
         raise ApiError(400, "messages: the arguments of a call are nested too deeply", "messages") from None
     except Unsupported as error:

@@ -34,12 +34,9 @@ def add_playground(app: FastAPI) -> None:
     """The page, its files, and the frame for generated pages."""
 
     @app.get("/", include_in_schema=False)
-    async def page(request: Request) -> Response:
-        return static_file(request, ROOT / "index.html", PAGE_POLICY)
-
     @app.get("/playground/frame.html", include_in_schema=False)
-    async def frame(request: Request) -> Response:
-        return static_file(request, ROOT / "frame.html", FRAME_POLICY)
+    async def page(request: Request) -> Response:
+        return _found(request)
 
     add_static(app)
 
@@ -49,10 +46,29 @@ def add_static(app: FastAPI) -> None:
 
     @app.get("/static/{path:path}", include_in_schema=False)
     async def static(path: str, request: Request) -> Response:
-        parts = path.split("/")
-        if any(part in ("", ".", "..") or "\\" in part for part in parts) or path.endswith(".html"):
-            raise ApiError(404, f"there is no /static/{path}")
-        return static_file(request, ROOT.joinpath(*parts), PAGE_POLICY)
+        return _found(request)
+
+
+def _found(request: Request) -> Response:
+    response = response_for(request)
+    if response is None:
+        raise ApiError(404, f"there is no {request.scope['path']}")
+    return response
+
+
+def response_for(request: Request) -> Response | None:
+    """The page, its frame or one of its files; None for a path that belongs to the API. Raises `ApiError` (404)."""
+    path = request.scope["path"]
+    if path == "/":
+        return static_file(request, ROOT / "index.html", PAGE_POLICY)
+    if path == "/playground/frame.html":
+        return static_file(request, ROOT / "frame.html", FRAME_POLICY)
+    if not path.startswith("/static/"):
+        return None
+    parts = path.removeprefix("/static/").split("/")
+    if any(part in ("", ".", "..") or "\\" in part for part in parts) or path.endswith(".html"):
+        raise ApiError(404, f"there is no {path}")
+    return static_file(request, ROOT.joinpath(*parts), PAGE_POLICY)
 
 
 def static_file(request: Request, file: Traversable, policy: str) -> Response:

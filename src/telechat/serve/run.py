@@ -11,7 +11,7 @@ from telechat.core.errors import UserError
 from telechat.serve.answer import Answer
 from telechat.serve.job import Job
 from telechat.serve.wire import ApiError
-from telechat.serve.worker import EngineFailure, EngineStopped, Generation, Token, Worker
+from telechat.serve.worker import EngineFailure, EngineStopped, Generation, Token, TookTooLong, Worker
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Run:
 
         Raises `EngineFailure`, and `UserError` where the engine refuses the prompt.
         """
-        async with worker.submit(self.job.prompt, self.job.params, self.job.constraints) as generation:
+        async with worker.submit(self.job.prompt, self.job.params, self.job.constraints, self.job.salt) as generation:
             async for step in generation:
                 yield [(token.sample, self._take(generation, token)) for token in step if self._waits(token.sample)]
                 self.cached_tokens = generation.cached_tokens
@@ -101,4 +101,6 @@ def failure(error: EngineFailure | UserError) -> ApiError:
     """What went wrong in the engine, as the client is told."""
     if isinstance(error, UserError):
         return ApiError(400, str(error))
+    if isinstance(error, TookTooLong):
+        return ApiError(504, str(error), code="timeout")
     return ApiError(503 if isinstance(error, EngineStopped) else 500, str(error))

@@ -195,6 +195,7 @@ class Sampling(Body):
     preset: Literal["code", "agent", "math", "general"] | None = None
     skip_special_tokens: bool | None = None
     spaces_between_special_tokens: bool | None = None
+    cache_salt: Annotated[str | None, Field(min_length=1, max_length=MAX_NAME)] = None
 
     @field_validator("stop")
     @classmethod
@@ -230,6 +231,12 @@ class Sampling(Body):
         return 0
 
 
+class TemplateOptions(Body):
+    """The only settings of the chat template that a client may change; a template of its own is none of them."""
+
+    clear_thinking: bool | None = None
+
+
 class ChatRequest(Sampling):
     """The body of a chat completion request."""
 
@@ -245,6 +252,7 @@ class ChatRequest(Sampling):
     functions: list[dict[str, Any]] | None = None
     function_call: str | dict[str, Any] | None = None
     thinking_token_budget: Annotated[int | None, Field(ge=0, le=MAX_TOKENS)] = None
+    chat_template_kwargs: TemplateOptions | None = None
 
     @model_validator(mode="after")
     def _check_logprobs(self) -> Self:
@@ -300,6 +308,11 @@ class ChatRequest(Sampling):
         """The schema that the content must fit; None when it is free."""
         return self.response_format.schema_of_content if self.response_format is not None else None
 
+    @property
+    def clear_thinking(self) -> bool:
+        """Whether the thinking of earlier user turns is dropped, as the formats do unless told otherwise."""
+        return self.chat_template_kwargs is None or self.chat_template_kwargs.clear_thinking is not False
+
     def conversation(self) -> list[Message]:
         """The messages in the program's own form. Raises `ValueError` for arguments that are no JSON object."""
         return [Message.from_dict(message.model_dump(exclude_none=True)) for message in self.messages]
@@ -320,7 +333,8 @@ class ChatRequest(Sampling):
     @property
     def ignored(self) -> list[str]:
         """Fields that were sent and have no effect, by name; names that are no plain words are counted only."""
-        extra = sorted(self.model_extra or {})
+        options = self.chat_template_kwargs
+        extra = sorted([*(self.model_extra or {}), *((options.model_extra or {}) if options is not None else {})])
         plain = [name for name in extra if _HARMLESS.fullmatch(name)][:MAX_SAMPLES]
         more = len(extra) - len(plain)
         strict = any(tool.function.strict for tool in self.tools or ())

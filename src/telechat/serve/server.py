@@ -8,8 +8,10 @@ import math
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Protocol
 
 import uvicorn
 from fastapi import FastAPI
@@ -48,31 +50,61 @@ def url_of(listener: socket.socket) -> str:
     return f"http://{shown}:{port}"
 
 
+class Answering(Protocol):
+    """What the server asks of who answers; `Worker` is one."""
+
+    @property
+    def open_requests(self) -> int:
+        """Requests that are being answered or wait."""
+
+    def drain(self) -> None:
+        """Take no new request; those that there are go on."""
+
+    def halt(self) -> None:
+        """Fail what is left, so that clients read an error and not a broken connection."""
+
+
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], give_up: Callable[[], None], grace: float) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], answering: Answering | None, grace: float) -> None:
         super().__init__(config)
         self._ready = ready
-        self._give_up = give_up
+        self._answering = answering
         self._grace = grace
+        self._deadline: float | None = None  # of what is being answered, once the server is told to stop
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started and not self.should_exit:
             self._ready()
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal lets the server run dry, the second one ends it."""
+        if self._answering is None or self._deadline is not None:
+            super().handle_exit(sig, frame)
+            return
+        self._deadline = time.monotonic() + self._grace
+        self._answering.drain()
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._deadline is not None and self._answering is not None:
+            self.should_exit |= not self._answering.open_requests or time.monotonic() >= self._deadline
+        return await super().on_tick(counter)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        last_call = asyncio.get_running_loop().call_later(self._grace, self._give_up)
+        left = self._grace if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+        halt = (lambda: None) if self._answering is None else self._answering.halt
+        last_call = asyncio.get_running_loop().call_later(left, halt)
         await super().shutdown(sockets)
         last_call.cancel()
 
 
 def make_server(
-    app: FastAPI, ready: Callable[[], None], give_up: Callable[[], None], grace: float = GRACE_SECONDS
+    app: FastAPI, ready: Callable[[], None], answering: Answering | None = None, grace: float = GRACE_SECONDS
 ) -> uvicorn.Server:
     """A server that calls `ready` when it takes requests; run it with `.run([listener])`.
 
-    Told to stop, it takes no more connections and lets what is being answered finish. After `grace` seconds it calls
-    `give_up`, which has to fail what is left, so that clients read an error and not a broken connection.
+    Told to stop by a signal, it says on /ready that it takes no more requests, refuses new ones with 503, and lets what
+    is being answered finish; after `grace` seconds, or at a second signal, what is left fails.
     """
     config = uvicorn.Config(
         app,
@@ -84,12 +116,18 @@ def make_server(
         h11_max_incomplete_event_size=MAX_HEADER_BYTES,
         ws="none",
     )
-    return _Server(config, ready, give_up, grace)
+    return _Server(config, ready, answering, grace)
 
 
-def run(app: FastAPI, listener: socket.socket, ready: Callable[[], None], give_up: Callable[[], None]) -> None:
+def run(
+    app: FastAPI,
+    listener: socket.socket,
+    ready: Callable[[], None],
+    answering: Answering | None = None,
+    grace: float = GRACE_SECONDS,
+) -> None:
     """Serve until SIGINT or SIGTERM, then finish what is being answered and return; see `make_server`."""
-    server = make_server(app, ready, give_up)
+    server = make_server(app, ready, answering, grace)
     with _quiet_signals(server):
         server.run([listener])
 

@@ -112,9 +112,11 @@ class ChatModel:
         """How many tokens the model knows."""
         return int(self.model.config.vocab_size)
 
-    def prompt(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
-        """The ids that the model goes on from."""
-        return self.renderer.render(messages, tools).ids
+    def prompt(
+        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = (), clear_thinking: bool = True
+    ) -> list[int]:
+        """The ids that the model goes on from; `clear_thinking` drops the thinking of earlier user turns."""
+        return self.renderer.render(messages, tools, clear_thinking=clear_thinking).ids
 
     def answer(
         self,

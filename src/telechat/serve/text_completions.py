@@ -137,7 +137,7 @@ class TextCompletion:
         """Generate the samples of one prompt; tell `queue` of every one that has gone on."""
         job, mine = self._jobs[number], self._choices[number * self._n : (number + 1) * self._n]
         try:
-            async with worker.submit(job.ids, job.params) as generation:
+            async with worker.submit(job.ids, job.params, salt=self._request.cache_salt or "") as generation:
                 async for step in generation:
                     for token in step:
                         choice = mine[token.sample]

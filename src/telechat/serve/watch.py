@@ -21,10 +21,11 @@ from telechat.core.errors import UserError
 from telechat.core.files import read_json
 from telechat.core.types import Message
 from telechat.engine import SamplingParams
+from telechat.serve.gate import Gate
 from telechat.serve.playground import PAGE_POLICY, ROOT, add_static, static_file
 from telechat.serve.schemas import Body, ChatMessage
 from telechat.serve.session import ChatModel
-from telechat.serve.wire import ApiError, Gate
+from telechat.serve.wire import ApiError
 
 POINTS = 400  # of a curve at most; the screen shows no more
 SERIES = ("loss", "nll", "reward", "mixed", "completion", "right", "norm", "lr", "tokens_per_second")
@@ -113,10 +114,10 @@ def _series(rows: Sequence[Mapping[str, Any]], name: str) -> list[list[float]]:
     return [[group[-1][0], round(sum(value for _, value in group) / len(group), 6)] for group in groups]
 
 
-def create_watch_app(run: RunFolder, api_key: str | None = None) -> FastAPI:
+def create_watch_app(run: RunFolder, api_key: str | None = None, hosts: Sequence[str] | None = None) -> FastAPI:
     """The page and what it asks for."""
     app = FastAPI(title="telechat watch", docs_url=None, redoc_url=None)
-    app.add_middleware(Gate, api_key=api_key, max_body=MAX_BODY)
+    app.add_middleware(Gate, api_keys=[api_key] if api_key else [], max_body=MAX_BODY, hosts=hosts)
     loaded = lru_cache(MODELS)(ChatModel.load)
     turn = asyncio.Lock()
 

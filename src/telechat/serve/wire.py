@@ -1,24 +1,17 @@
-"""HTTP as OpenAI clients expect it: the error object, the gate before everything, event streams, leaving clients."""
+"""HTTP as OpenAI clients expect it: the error object, event streams, leaving clients."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import json
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 T = TypeVar("T")
-
-OPEN_PATHS = frozenset({"/health", "/ready", "/", "/playground/frame.html"})
-OPEN_FOLDER = "/static/"
-"""Paths that need no key; everything else does, whatever is added later."""
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
@@ -28,9 +21,11 @@ _ANTHROPIC_TYPES = {
     401: "authentication_error",
     403: "permission_error",
     404: "not_found_error",
+    408: "timeout_error",
     413: "request_too_large",
     429: "rate_limit_error",
     503: "overloaded_error",
+    504: "timeout_error",
 }
 
 
@@ -135,55 +130,3 @@ class EventStream(Response):
             async for data in events:
                 await send({"type": "http.response.body", "body": data, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-class Gate:
-    """Before every route: the API key, and the size of the body. Plain ASGI, so that leaving clients are seen."""
-
-    def __init__(self, app: ASGIApp, api_key: str | None, max_body: int) -> None:
-        self._app = app
-        self._key = hashlib.sha256(api_key.encode()).digest() if api_key else None
-        self._max_body = max_body
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse, or pass on with a bounded body."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        headers = dict(scope["headers"])
-        given = headers.get(b"authorization", b"")
-        if b"x-api-key" in headers and not given:  # Anthropic's clients
-            given = b"Bearer " + headers[b"x-api-key"]
-        path = scope["path"]
-        if path not in OPEN_PATHS and not path.startswith(OPEN_FOLDER) and not self._allows(given):
-            wrong = ApiError(401, "a valid API key is needed: send it as Authorization: Bearer KEY", code="invalid_api_key")
-            await wrong.response(path, {"www-authenticate": "Bearer"})(scope, receive, send)
-            return
-        length = headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length[:20]) > self._max_body:
-            await self._too_large().response(path, {"connection": "close"})(scope, receive, send)
-            return
-        await self._app(scope, self._bounded(receive), send)
-
-    def _allows(self, authorization: bytes) -> bool:
-        if self._key is None:
-            return True
-        scheme, _, key = authorization.partition(b" ")
-        given = hashlib.sha256(key.strip()).digest()
-        return hmac.compare_digest(given, self._key) and scheme.lower() == b"bearer"
-
-    def _too_large(self) -> ApiError:
-        return ApiError(413, f"the body is larger than {self._max_body} bytes")
-
-    def _bounded(self, receive: Receive) -> Receive:
-        size = 0
-
-        async def bounded() -> Message:
-            nonlocal size
-            message = await receive()
-            size += len(message.get("body", b""))
-            if size > self._max_body:  # an HTTPException, because that passes through the reading of the body
-                raise HTTPException(413, str(self._too_large()))
-            return message
-
-        return bounded

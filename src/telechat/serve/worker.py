@@ -16,6 +16,7 @@ from typing import Protocol
 
 from telechat.core.errors import UserError
 from telechat.engine.params import Constraint, Request, SamplingParams
+from telechat.serve.log import add_counts
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +27,10 @@ class EngineFailure(Exception):
 
 class EngineStopped(EngineFailure):
     """There is no engine any more, or not for long."""
+
+
+class TookTooLong(EngineFailure):
+    """The request had its time and was not done."""
 
 
 class SteppedEngine(Protocol):
@@ -39,7 +44,11 @@ class SteppedEngine(Protocol):
         """Nothing runs and nothing waits."""
 
     def add(
-        self, prompt: Sequence[int], params: Sequence[SamplingParams], constraints: Sequence[Constraint | None] = ()
+        self,
+        prompt: Sequence[int],
+        params: Sequence[SamplingParams],
+        constraints: Sequence[Constraint | None] = (),
+        salt: str = "",
     ) -> Request:
         """Queue one prompt; raises `UserError` when it cannot fit."""
 
@@ -77,11 +86,15 @@ class Generation:
         prompt: Sequence[int],
         params: Sequence[SamplingParams],
         constraints: Sequence[Constraint | None] = (),
+        salt: str = "",
     ) -> None:
         self.prompt = prompt
         self.params = params
         self.constraints = constraints
+        self.salt = salt
         self.loop = asyncio.get_running_loop()
+        self._deadline = None if worker.timeout is None else self.loop.time() + worker.timeout
+        self._tokens = 0
         self.submitted = time.monotonic()
         self.last_step: float | None = None  # when the engine brought tokens last
         self.request: Request | None = None  # belongs to the engine's thread
@@ -95,6 +108,7 @@ class Generation:
 
     async def __aexit__(self, *exception: object) -> None:
         self.cancel()
+        add_counts(prompt_tokens=len(self.prompt), cached_tokens=self.cached_tokens, completion_tokens=self._tokens)
 
     def __aiter__(self) -> Generation:
         return self
@@ -103,10 +117,15 @@ class Generation:
         """The tokens of the next step. Raises `UserError` (it cannot fit) or `EngineFailure`."""
         if not self._open:
             raise StopAsyncIteration
-        step = await self._steps.get()
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                step = await self._steps.get()
+        except TimeoutError:
+            raise TookTooLong(f"the answer was not done after {self._worker.timeout:g} s") from None
         if isinstance(step, Exception):
             self._open.clear()
             raise step
+        self._tokens += len(step)
         self._open -= {token.sample for token in step if token.finish}
         return step
 
@@ -146,12 +165,15 @@ class Worker:
     """Runs the engine that `make_engine` makes.
 
     A step that raises fails the requests that were in the engine, and a new engine is made for the next ones; when
-    that fails too, the worker is dead and refuses everything.
+    that fails too, the worker is dead and refuses everything. A request that is not done after `timeout` seconds fails.
     """
 
-    def __init__(self, make_engine: Callable[[], SteppedEngine], watcher: Watcher | None = None) -> None:
+    def __init__(
+        self, make_engine: Callable[[], SteppedEngine], watcher: Watcher | None = None, timeout: float | None = None
+    ) -> None:
         self._make_engine = make_engine
         self.watcher = watcher
+        self.timeout = timeout
         self._engine: SteppedEngine | None = make_engine()
         self.slots, self.max_len = self._engine.slots, self._engine.max_len
         self._changed = threading.Condition()
@@ -159,6 +181,7 @@ class Worker:
         self._left: list[Generation] = []
         self._ended: list[tuple[Generation, int]] = []
         self._running: dict[int, Generation] = {}  # by the engine's request number
+        self._draining = False
         self._stopping = False
         self._dead = False
         self._thread: threading.Thread | None = None
@@ -167,6 +190,10 @@ class Worker:
         """Start the thread."""
         self._thread = threading.Thread(target=self._run, name="telechat-engine", daemon=True)
         self._thread.start()
+
+    def drain(self) -> None:
+        """Say that no new request is taken; those that run go on."""
+        self._draining = True
 
     def halt(self) -> None:
         """After the present step, fail what is still running and end the thread; does not wait for it."""
@@ -194,7 +221,7 @@ class Worker:
     @property
     def stopping(self) -> bool:
         """No new request is taken."""
-        return self._stopping
+        return self._draining or self._stopping
 
     @property
     def queued(self) -> int:
@@ -222,10 +249,17 @@ class Worker:
             raise EngineStopped("the engine has stopped")
 
     def submit(
-        self, prompt: Sequence[int], params: Sequence[SamplingParams], constraints: Sequence[Constraint | None] = ()
+        self,
+        prompt: Sequence[int],
+        params: Sequence[SamplingParams],
+        constraints: Sequence[Constraint | None] = (),
+        salt: str = "",
     ) -> Generation:
-        """Queue a prompt with one sample for each of `params`; call it inside the event loop that will read it."""
-        generation = Generation(self, prompt, params, constraints)
+        """Queue a prompt with one sample for each of `params`; call it inside the event loop that will read it.
+
+        Requests of different `salt` share no cached prefix.
+        """
+        generation = Generation(self, prompt, params, constraints, salt)
         with self._changed:
             self.check()
             self._arrived.append(generation)
@@ -281,7 +315,9 @@ class Worker:
             if generation.cancelled:
                 continue
             try:
-                generation.request = self._engine.add(generation.prompt, generation.params, generation.constraints)
+                generation.request = self._engine.add(
+                    generation.prompt, generation.params, generation.constraints, generation.salt
+                )
             except UserError as error:
                 self._post([(generation, error)])
             else:

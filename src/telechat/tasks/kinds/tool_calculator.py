@@ -65,7 +65,7 @@ class ToolCalculator(MultiTurnKind):
             calls.append(ToolCall(name, {"a": total, "b": value}))
             total = {"add": total + value, "sub": total - value, "mul": total * value}[name]
             values.append(value)
-        rest = [f"{OPERATORS[name]}{value}" for name, value in zip(names, values, strict=True)]
+        rest = [f" {OPERATORS[name]} {value}" for name, value in zip(names, values, strict=True)]
         turns = [(f"{call.arguments['a']}{''.join(rest[i:])}", [call]) for i, call in enumerate(calls)]
         direct = [(None, [call]) for call in calls]
         text = rng.choice(TRANSFER if transfer else WORDINGS).format(

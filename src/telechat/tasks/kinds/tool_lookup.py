@@ -62,7 +62,7 @@ class Table(World):
 
 
 class ToolLookup(MultiTurnKind):
-    """One look-up after the other, or both at once; then the answer."""
+    """One look-up after the other, or both at once, with what is asked in mind; then the answer."""
 
     name = "tool_lookup"
     group = "agent"
@@ -75,20 +75,20 @@ class ToolLookup(MultiTurnKind):
         question = rng.choice(QUESTIONS)
         text = rng.choice(question.transfer if transfer else question.texts).format(x=x, y=y)
         first, second = ToolCall("lookup", {"item": x}), ToolCall("lookup", {"item": y})
-        a, b = prices[x], prices[y]
-        if question.goal == "sum":
-            final, thinking = str(a + b), f"{a}+{b}: {column_add(a, b)}"
+        a, b, goal = prices[x], prices[y], question.goal
+        if goal == "sum":
+            final, thinking = str(a + b), f"sum {a}+{b}: {column_add(a, b)}"
         else:
-            final = x if (a > b) == (question.goal == "more") else y
-            thinking = f"{x} {a}{'>' if a > b else '<'}{b} {y}, {question.goal} {final}"
+            final = x if (a > b) == (goal == "more") else y
+            thinking = f"{goal} {x} {a}{'>' if a > b else '<'}{b} {y}: {goal} {final}"
         world = Table([TOOL], prices)
         paths = [
-            played(world, [(x, [first]), (f"{x} {a}, {y}", [second])], final, thinking),
-            played(world, [(f"{x}, {y}", [first, second])], final, thinking),
+            played(world, [(f"{goal} {x}", [first]), (f"{goal} {x} {a}, {y}", [second])], final, thinking),
+            played(world, [(f"{goal} {x}, {y}", [first, second])], final, thinking),
             played(world, [(None, [first]), (None, [second])], final),
         ]
-        check = {"prices": prices, "goal": question.goal, "items": [x, y], "answer": final}
-        return Draft(ask(text), paths, check, [TOOL], difficulty=0.7 if question.goal == "sum" else 0.5)
+        check = {"prices": prices, "goal": goal, "items": [x, y], "answer": final}
+        return Draft(ask(text), paths, check, [TOOL], difficulty=0.7 if goal == "sum" else 0.5)
 
     def world(self, task: Task) -> World:
         """The table of this task."""
