@@ -48,6 +48,7 @@ def command(
     tools: Annotated[Path | None, typer.Option(help="a JSON file with tools to offer")] = None,
     preset: Annotated[str | None, typer.Option(help="a card's sampling: code, agent, math or general")] = None,
     seed: Annotated[int, typer.Option(help="equal seeds give equal answers")] = 0,
+    dtype: Annotated[str, typer.Option(help="of the weights: auto, float32, bfloat16, float16 or int8")] = "auto",
     chat_format: Annotated[str | None, typer.Option("--format", help="chat format; default the checkpoint's own")] = None,
 ) -> None:
     """Talk to a model. /help names the commands; Ctrl-C stops an answer, /quit or Ctrl-D ends.
@@ -61,7 +62,7 @@ def command(
 
     logging.disable_progress_bar()
     params = SamplingParams(max_tokens, temperature, top_p, seed=seed)
-    talk = _Talk(_open(model, chat_format), params, system)
+    talk = _Talk(_open(model, chat_format, dtype), params, system)
     if preset is not None:
         talk.preset(preset)
     if tools is not None:
@@ -79,14 +80,14 @@ def command(
             typer.echo(str(error), err=True)
 
 
-def _open(model: str, chat_format: str | None) -> Model:
+def _open(model: str, chat_format: str | None, dtype: str) -> Model:
     if model.startswith(("http://", "https://")):
         from telechat.serve.remote import RemoteModel
 
         return RemoteModel(model)
     from telechat.serve.session import ChatModel
 
-    return ChatModel.load(model, chat_format)
+    return ChatModel.load(model, chat_format, dtype)
 
 
 def _lines() -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from telechat.core.errors import UserError
 from telechat.serve.log import LogFormat, configure
 
 NATIVE_ONLY = (
+    "dtype",
     "slots",
     "preset",
     "kv_memory",
@@ -41,6 +43,7 @@ def command(
     without_key: Annotated[bool, typer.Option("--without-key", help="let anybody who reaches the address in")] = False,
     name: Annotated[str | None, typer.Option(help="the model's name for clients; default the folder's name")] = None,
     chat_format: Annotated[str | None, typer.Option("--format", help="chat format; default the checkpoint's own")] = None,
+    dtype: Annotated[str, typer.Option(help="of the weights: auto, float32, bfloat16, float16 or int8")] = "auto",
     slots: Annotated[int, typer.Option(help="answers that are generated together at most", min=1, max=4096)] = 32,
     max_len: Annotated[
         int | None, typer.Option("--context", help="tokens of prompt and answer at most; default the model's", min=2)
@@ -75,91 +78,105 @@ def command(
 
     With --engine vllm or sglang this becomes that engine, started with our plugin and every flag the checkpoint needs.
     """
-    from telechat.serve.gate import loopback_hosts, need_key
-
-    keys = tuple(key for key in api_key or () if key)
+    options = Options(**{**context.params, "api_key": tuple(key for key in api_key or () if key)})
     if engine != "native" or dry_run:
-        given = [n for n in NATIVE_ONLY if getattr(context.get_parameter_source(n), "name", "") == "COMMANDLINE"]
-        if given:
-            option = given[0].replace("_", "-")
-            raise UserError(f"--{option}: only the native engine has it; give {engine} its own options with its own command")
-        if len(keys) > 1:
-            raise UserError(f"--api-key: {engine} takes one key")
-        need_key(host, keys, without_key or dry_run)
-        _launch(model, engine, name, chat_format, dry_run, host, port, max_len, tensor_parallel, keys, playground)
-        return
-    need_key(host, keys, without_key)
-    for origin in cors_origin or ():
+        _check_launch(options, context)
+        _launch(options)
+    else:
+        _serve(options)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says, under the names of `command`'s parameters."""
+
+    model: str
+    host: str
+    port: int
+    api_key: tuple[str, ...]
+    without_key: bool
+    name: str | None
+    chat_format: str | None
+    dtype: str
+    slots: int
+    max_len: int | None
+    preset: str | None
+    kv_memory: float | None
+    max_queued: int
+    timeout: float
+    any_model_name: bool
+    metrics_prefix: str
+    log: LogFormat
+    log_prompts: bool
+    cors_origin: list[str] | None
+    allowed_host: list[str] | None
+    engine: str
+    tensor_parallel: int
+    playground: bool
+    dry_run: bool
+
+
+def _settings(options: Options) -> Any:
+    """The settings of the application; raises `UserError` for options that cannot be."""
+    from telechat.serve.app import Settings
+    from telechat.serve.gate import loopback_hosts
+
+    for origin in options.cors_origin or ():
         if not re.fullmatch(r"https?://[^/*\s]+", origin):
             raise UserError(f"--cors-origin {origin}: give an exact origin, like https://chat.example")
-    configure(log)
-    _serve(
-        model,
-        host,
-        port,
-        name,
-        chat_format,
-        slots,
-        max_len,
-        kv_memory,
-        timeout,
-        api_keys=keys,
-        hosts=loopback_hosts(host, keys, allowed_host or ()),
-        cors_origins=tuple(cors_origin or ()),
-        any_name=any_model_name,
-        max_queued=max_queued,
-        metrics_prefix=metrics_prefix,
-        preset=preset,
-        log_prompts=log_prompts,
+    return Settings(
+        names=tuple(dict.fromkeys((options.name or Path(options.model).resolve().name, options.model))),
+        api_keys=options.api_key,
+        hosts=loopback_hosts(options.host, options.api_key, options.allowed_host or ()),
+        cors_origins=tuple(options.cors_origin or ()),
+        any_name=options.any_model_name,
+        max_queued=options.max_queued,
+        metrics_prefix=options.metrics_prefix,
+        preset=options.preset,
+        log_prompts=options.log_prompts,
     )
 
 
-def _serve(
-    model: str,
-    host: str,
-    port: int,
-    name: str | None,
-    chat_format: str | None,
-    slots: int,
-    max_len: int | None,
-    kv_memory: float | None,
-    timeout: float,
-    **settings: Any,
-) -> None:
-    """Serve on the embedded engine; `settings` are further fields of `Settings`."""
+def _serve(options: Options) -> None:
+    """Serve on the embedded engine."""
+    from telechat.serve.gate import need_key
     from telechat.serve.server import reserve, run, url_of
 
-    with reserve(host, port) as listener:  # before anything heavy: a port in use is known at once
+    need_key(options.host, options.api_key, options.without_key)
+    configure(options.log)
+    with reserve(options.host, options.port) as listener:  # before anything heavy: a port in use is known at once
         from transformers.utils import logging
 
-        from telechat.engine import Engine
-        from telechat.serve.app import Settings, create_app
+        from telechat.serve.app import create_app
         from telechat.serve.session import ChatModel
         from telechat.serve.worker import Worker
 
+        settings = _settings(options)
         logging.disable_progress_bar()
-        chat = ChatModel.load(model, chat_format)
-        room = None if kv_memory is None else int(kv_memory * 2**30)
-        worker = Worker(lambda: Engine(chat.model, slots, max_len, fair=True, kv_bytes=room), timeout=timeout)
-        names = tuple(dict.fromkeys((name or Path(model).resolve().name, model)))
-        app = create_app(chat, worker, Settings(names, **settings))
-        line = f"telechat: serving {names[0]} at {url_of(listener)}/v1 (Ctrl-C ends)"
-        run(app, listener, ready=lambda: typer.echo(line, err=True), answering=worker)
+        chat = ChatModel.load(options.model, options.chat_format, options.dtype)
+        room = None if options.kv_memory is None else int(options.kv_memory * 2**30)
+        worker = Worker(lambda: chat.engine(options.slots, options.max_len, fair=True, kv_bytes=room), timeout=options.timeout)
+        line = f"telechat: serving {settings.names[0]} at {url_of(listener)}/v1 (Ctrl-C ends)"
+        run(create_app(chat, worker, settings), listener, ready=lambda: typer.echo(line, err=True), answering=worker)
 
 
-def _launch(
-    model: str,
-    engine: str,
-    name: str | None,
-    chat_format: str | None,
-    dry_run: bool,
-    host: str,
-    port: int,
-    max_len: int | None,
-    tensor_parallel: int,
-    keys: tuple[str, ...],
-    playground: bool,
-) -> None:
+def _check_launch(options: Options, context: typer.Context) -> None:
+    """Raise `UserError` for what the other engine does not have, rather than leave it out silently."""
+    from telechat.serve.gate import need_key
+
+    given = [n for n in NATIVE_ONLY if getattr(context.get_parameter_source(n), "name", "") == "COMMANDLINE"]
+    if given and options.engine != "native":
+        option = given[0].replace("_", "-")
+        raise UserError(
+            f"--{option}: only the native engine has it; give {options.engine} its own options with its own command"
+        )
+    if len(options.api_key) > 1:
+        raise UserError(f"--api-key: {options.engine} takes one key")
+    need_key(options.host, options.api_key, options.without_key or options.dry_run)
+
+
+def _launch(options: Options) -> None:
+    """Become vLLM or SGLang, or print the command that does."""
     import shlex
     from typing import cast
 
@@ -169,29 +186,29 @@ def _launch(
     from telechat.models.loading import load_tokenizer
     from telechat.serve.session import format_of, same_template
 
-    if engine not in COMMANDS:
+    if options.engine not in COMMANDS:
         known = ", ".join(("native", *COMMANDS))
         raise UserError(
             "--dry-run: only vllm and sglang are commands of their own"
-            if engine == "native"
-            else f"--engine {engine}: use one of {known}"
+            if options.engine == "native"
+            else f"--engine {options.engine}: use one of {known}"
         )
-    folder = find(model)
+    folder = find(options.model)
     tokenizer = load_tokenizer(folder)
-    fmt = get_format(chat_format) if chat_format else format_of(tokenizer)
+    fmt = get_format(options.chat_format) if options.chat_format else format_of(tokenizer)
     launch = Launch(
         model=folder,
         format=fmt,
-        name=name or Path(model).name,
-        host=host,
-        port=port,
-        context=max_len,
-        tensor_parallel=tensor_parallel,
+        name=options.name or Path(options.model).name,
+        host=options.host,
+        port=options.port,
+        context=options.max_len,
+        tensor_parallel=options.tensor_parallel,
         has_template=same_template(tokenizer, fmt),
-        api_key=keys[0] if keys else None,
-        playground=playground,
+        api_key=options.api_key[0] if options.api_key else None,
+        playground=options.playground,
     )
-    if dry_run:
-        typer.echo(shlex.join(COMMANDS[engine](launch)))
+    if options.dry_run:
+        typer.echo(shlex.join(COMMANDS[options.engine](launch)))
         return
-    start(cast(EngineName, engine), launch)
+    start(cast(EngineName, options.engine), launch)

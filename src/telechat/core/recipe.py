@@ -177,6 +177,7 @@ class AgentSftStage(Learning):
     problems: int = Field(160, ge=1, description="problems of each kind to roll out")
     samples: int = Field(4, ge=1, description="trajectories sampled for each problem")
     gold_share: float = Field(0.5, ge=0, le=1, description="share of failed problems that are shown a verified generated path")
+    hard: float = Field(0, ge=0, description="further problems with a generated path, for each problem that no sample solved")
     replay: float = Field(0.5, ge=0, description="single-turn problems for each multi-turn one, against forgetting")
     temperature: float = Field(1.0, gt=0, le=2)
     max_tokens: int = Field(64, ge=8)

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from telechat.core.errors import UserError
+from telechat.engine.linear import Weights
 from telechat.engine.params import Completion, Constraint, Request, SamplingParams
 from telechat.engine.rows import Row, Rows, Work
 from telechat.engine.runner import Runner
@@ -39,12 +40,20 @@ class Engine:
 
     `fair` lets requests join one by one between two decode steps, as a server wants it; otherwise all that fit are
     taken in first, in bulk. `kv_bytes` bounds the memory of keys and values; None is as much as `slots` rows need.
+    `weights` "int8" keeps the matrices in eight bits.
     """
 
     def __init__(
-        self, model: Any, slots: int = 64, max_len: int | None = None, *, fair: bool = False, kv_bytes: int | None = None
+        self,
+        model: Any,
+        slots: int = 64,
+        max_len: int | None = None,
+        *,
+        fair: bool = False,
+        kv_bytes: int | None = None,
+        weights: Weights = "own",
     ) -> None:
-        self.runner = Runner(model)
+        self.runner = Runner(model, weights)
         self.slots = slots
         self.fair = fair
         self.held = Slots()

@@ -1,7 +1,8 @@
 """Weights and KV slots: one forward over a batch of rows, for any Llama-like decoder of transformers.
 
 The weights that a decode step reads together are stored together (q, k, v in one matrix; gate and up in one), and
-keys and values live in slots allocated once, so that a step allocates no cache and launches few operations.
+keys and values live in slots allocated once, so that a step allocates no cache and launches few operations: on small
+models those are most of its time.
 """
 
 from __future__ import annotations
@@ -11,39 +12,34 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from telechat.core.errors import UserError
+from telechat.engine.linear import Norm, Weights, stacked
 from telechat.models.configuration import context_of
 
 BLOCK = 64  # rows that attend together: to as many positions as the longest of them has
 
 
-def _fused(*layers: nn.Linear) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Stack linear layers along their outputs: weight (sum of outputs, inputs) and bias or None."""
-    weight = torch.cat([layer.weight.detach() for layer in layers])
-    if layers[0].bias is None:
-        return weight, None
-    return weight, torch.cat([layer.bias.detach() for layer in layers])
-
-
 class _Layer:
-    """The fused weights of one decoder layer."""
+    """The weights of one decoder layer; those that are read together are one matrix."""
 
-    def __init__(self, layer: Any) -> None:
+    def __init__(self, layer: Any, weights: Weights) -> None:
         attention, mlp = layer.self_attn, layer.mlp
-        self.qkv = _fused(attention.q_proj, attention.k_proj, attention.v_proj)
-        self.out = _fused(attention.o_proj)
-        self.gate_up = _fused(mlp.gate_proj, mlp.up_proj)
-        self.down = _fused(mlp.down_proj)
-        self.norm1 = layer.input_layernorm.weight.detach()
-        self.norm2 = layer.post_attention_layernorm.weight.detach()
+        self.qkv = stacked([attention.q_proj, attention.k_proj, attention.v_proj], weights)
+        self.out = stacked([attention.o_proj], weights)
+        self.gate_up = stacked([mlp.gate_proj, mlp.up_proj], weights)
+        self.down = stacked([mlp.down_proj], weights)
+        self.norm1 = Norm(layer.input_layernorm)
+        self.norm2 = Norm(layer.post_attention_layernorm)
 
 
-def _attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None, ends: Sequence[int]) -> torch.Tensor:
-    """Attention (rows, heads, time, dim), causal without a mask; block by block where rows are of different lengths."""
+def _attend(q: torch.Tensor, kv: torch.Tensor, mask: torch.Tensor | None, ends: Sequence[int]) -> torch.Tensor:
+    """Attention of q (rows, heads, time, dim) to keys and values (rows, 2 · kv_heads, end, dim), causal without a mask;
+    block by block where rows are of different lengths."""
+    k, v = kv.chunk(2, 1)
     if mask is None or len(ends) < 2:
-        return F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None, enable_gqa=True)
+        causal = mask is None and q.shape[2] > 1
+        return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal, enable_gqa=True)
     parts = []
     for number, end in enumerate(ends):
         mine = slice(number * BLOCK, (number + 1) * BLOCK)
@@ -55,7 +51,7 @@ def _attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tenso
 class Runner:
     """A model's weights laid out for generation, and KV slots of `max_len` positions."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, weights: Weights = "own") -> None:
         config = model.config
         first = model.model.layers[0] if getattr(getattr(model, "model", None), "layers", None) else None
         if first is None or not all(hasattr(getattr(first, "self_attn", None), n) for n in ("q_proj", "k_proj", "v_proj")):
@@ -63,11 +59,11 @@ class Runner:
         self.model = model
         self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
         self.head_dim: int = first.self_attn.head_dim
-        self.eps: float = config.rms_norm_eps
         self.max_positions = context_of(config)
         self.device: torch.device = model.lm_head.weight.device
         self.dtype: torch.dtype = model.lm_head.weight.dtype
-        self.k = self.v = torch.empty(0)
+        self.weights = weights
+        self.kv = torch.empty(0)  # (layers, rows, 2 · kv_heads, positions, dim): keys, and behind them values
         self.rows = self.max_len = 0
         self.cos = self.sin = torch.empty(0)
         self.refresh()
@@ -75,10 +71,10 @@ class Runner:
     def refresh(self) -> None:
         """Read the model's weights again (after a training step)."""
         model = self.model.model
-        self.layers = [_Layer(layer) for layer in model.layers]
+        self.layers = [_Layer(layer, self.weights) for layer in model.layers]
         self.embedding = model.embed_tokens.weight.detach()
-        self.norm = model.norm.weight.detach()
-        self.head = self.model.lm_head.weight.detach()
+        self.norm = Norm(model.norm)
+        self.head = stacked([self.model.lm_head], self.weights)
 
     @property
     def bytes_per_token(self) -> int:
@@ -90,13 +86,11 @@ class Runner:
         if (rows, max_len) == (self.rows, self.max_len):
             return
         kept, known = min(rows, self.rows), min(max_len, self.max_len)
-        for name in ("k", "v"):
-            old: torch.Tensor = getattr(self, name)
-            shape = (len(self.layers), rows, self.kv_heads, max_len, self.head_dim)
-            new = torch.zeros(shape, dtype=self.dtype, device=self.device)
-            if kept:
-                new[:, :kept, :, :known] = old[:, :kept, :, :known]
-            setattr(self, name, new)
+        shape = (len(self.layers), rows, 2 * self.kv_heads, max_len, self.head_dim)
+        new = torch.zeros(shape, dtype=self.dtype, device=self.device)
+        if kept:
+            new[:, :kept, :, :known] = self.kv[:, :kept, :, :known]
+        self.kv = new
         self.rows, self.max_len = rows, max_len
         positions = torch.arange(max_len, device=self.device)[None]
         cos, sin = self.model.model.rotary_emb(self.embedding[:1, None], positions)
@@ -104,24 +98,28 @@ class Runner:
         # rotate_half(x)·sin as roll(x)·signed sin: the first half of the sine changes sign.
         self.cos, self.sin = cos[0], torch.cat([-sin[0, :, :half], sin[0, :, half:]], -1)
 
+    def _turns(self, where: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cosine and sine at positions `where` for queries, keys and values side by side, (rows or 1, time, heads + 2 ·
+        kv_heads, dim): values are turned by nothing, so that one multiplication serves all three."""
+        cos, sin = self.cos[where][:, :, None], self.sin[where][:, :, None]
+        kept = (*where.shape, self.kv_heads, self.head_dim)
+        turned = (*where.shape, self.heads + self.kv_heads, self.head_dim)
+        return torch.cat([cos.expand(turned), cos.new_ones(kept)], 2), torch.cat([sin.expand(turned), sin.new_zeros(kept)], 2)
+
     def move(self, source: list[int], target: list[int], length: int) -> None:
         """Copy the first `length` positions of slots `source` into slots `target`, all read before any is written."""
         if not source:
             return
         src, dst = torch.tensor(source, device=self.device), torch.tensor(target, device=self.device)
-        for cache in (self.k, self.v):
-            for layer in cache:
-                layer[dst, :, :length] = layer[src, :, :length]
+        for layer in self.kv:
+            layer[dst, :, :length] = layer[src, :, :length]
 
-    def _qkv(self, x: torch.Tensor, layer: _Layer, cos: torch.Tensor, sin: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Rotated queries (rows, heads, time, dim), rotated keys and values (rows, kv_heads, time, dim)."""
-        rows, time, _ = x.shape
-        qkv = F.linear(F.rms_norm(x, x.shape[-1:], layer.norm1, self.eps), *layer.qkv)
-        qkv = qkv.view(rows, time, self.heads + 2 * self.kv_heads, self.head_dim)
-        turned = qkv[:, :, : self.heads + self.kv_heads]
-        turned = turned * cos + turned.roll(self.head_dim // 2, -1) * sin
-        q, k = turned.transpose(1, 2).split([self.heads, self.kv_heads], 1)
-        return q, k, qkv[:, :, self.heads + self.kv_heads :].transpose(1, 2)
+    def _qkv(self, x: torch.Tensor, layer: _Layer, cos: torch.Tensor, sin: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Queries (rows, time, heads, dim), and keys and values (rows, time, 2 · kv_heads, dim), turned."""
+        qkv = layer.qkv(layer.norm1(x))
+        qkv = qkv.view(*x.shape[:2], self.heads + 2 * self.kv_heads, self.head_dim)
+        turned = torch.addcmul(qkv * cos, qkv.roll(self.head_dim // 2, -1), sin)
+        return turned[:, :, : self.heads], turned[:, :, self.heads :]
 
     def run(self, tokens: Sequence[Sequence[int]], slots: Sequence[int], known: Sequence[int]) -> torch.Tensor:
         """Run `tokens[i]` in `slots[i]`, which already holds `known[i]` positions: the logits after the last of each,
@@ -165,25 +163,28 @@ class Runner:
         steps = torch.arange(time, device=self.device)
         where = steps[None] if start is None else start[:, None] + steps[None]  # (rows or 1, time)
         where = where.clamp_max(self.max_len - 1)  # padding may reach past the end; no prompt's own token lies there
-        cos, sin = self.cos[where][:, :, None], self.sin[where][:, :, None]  # (rows or 1, time, 1, dim)
+        cos, sin = self._turns(where)
+        alone = isinstance(rows, slice) and rows.stop - rows.start == 1  # one row has no padding: it fills its slot in order
         mask = index = None
-        if start is not None:
+        if start is not None and not (alone and time == 1):
             keys = torch.arange(end, device=self.device)
             mask = keys[None, None, None] <= where[:, None, :, None]  # (rows, 1, time, end)
             numbers = torch.arange(rows.start, rows.stop, device=self.device) if isinstance(rows, slice) else rows
             index = numbers[:, None]
-        for number, layer in enumerate(self.layers):
-            q, k, v = self._qkv(x, layer, cos, sin)
+        for layer, cache in zip(self.layers, self.kv, strict=True):
+            q, kv = self._qkv(x, layer, cos, sin)
             if start is None:
-                self.k[number, rows, :, :time] = k
-                self.v[number, rows, :, :time] = v
+                kv = kv.transpose(1, 2)
+                cache[rows, :, :time] = kv
+            elif alone:
+                cache[rows, :, end - time : end] = kv.transpose(1, 2)
+                kv = cache[rows, :, :end]
             else:
-                self.k[number][index, :, where] = k.transpose(1, 2)
-                self.v[number][index, :, where] = v.transpose(1, 2)
-                k, v = self.k[number, rows, :, :end], self.v[number, rows, :, :end]
-            attended = _attend(q, k, v, mask, ends)
-            x = x + F.linear(attended.transpose(1, 2).flatten(2), *layer.out)
-            gate, up = F.linear(F.rms_norm(x, x.shape[-1:], layer.norm2, self.eps), *layer.gate_up).chunk(2, -1)
-            x = x + F.linear(F.silu(gate) * up, *layer.down)
+                cache[index, :, where] = kv
+                kv = cache[rows, :, :end]
+            attended = _attend(q.transpose(1, 2), kv, mask, ends)
+            x = layer.out.add_to(x, attended.transpose(1, 2).flatten(2))
+            gate, up = layer.gate_up(layer.norm2(x)).chunk(2, -1)
+            x = layer.down.add_to(x, F.silu(gate) * up)
         x = x[torch.arange(len(x), device=self.device), last]  # (rows, hidden)
-        return F.linear(F.rms_norm(x, x.shape[-1:], self.norm, self.eps), self.head)
+        return self.head(self.norm(x))

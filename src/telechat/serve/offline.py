@@ -22,7 +22,7 @@ from telechat.core.errors import UserError
 from telechat.core.progress import Progress
 from telechat.core.seeds import seed_of
 from telechat.core.types import Message
-from telechat.engine import Completion, Engine
+from telechat.engine import Completion
 from telechat.engine import SamplingParams as EngineParams
 from telechat.engine.params import Request
 from telechat.serve.session import ChatModel
@@ -101,8 +101,8 @@ class RequestOutput:
 class LLM:
     """A model for batches of prompts.
 
-    `max_num_seqs` sequences are generated together. `dtype` and `device` of the model are chosen for the machine;
-    arguments that this engine has no use for (parallelism, memory of GPUs, remote code) are named once in the log.
+    `max_num_seqs` sequences are generated together. `dtype` is "auto", a type of torch by name, or "int8"; arguments
+    that this engine has no use for (parallelism, memory of GPUs, remote code) are named once in the log.
     """
 
     def __init__(
@@ -113,12 +113,13 @@ class LLM:
         max_num_seqs: int = 64,
         seed: int | None = None,
         chat_format: str | None = None,
+        dtype: str = "auto",
         **unused: Any,
     ) -> None:
         if unused:
             logger.info("no effect here: %s", ", ".join(sorted(unused)))
-        self.chat_model = ChatModel.load(str(model), chat_format)
-        self.engine = Engine(self.chat_model.model, max_num_seqs, max_model_len)
+        self.chat_model = ChatModel.load(str(model), chat_format, dtype)
+        self.engine = self.chat_model.engine(max_num_seqs, max_model_len)
         self._seed = secrets.randbits(62) if seed is None else seed
         self._calls = 0
 

@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import torch
 from jinja2 import TemplateError
 
 from telechat.chat.formats import BOT, FORMATS, OBSERVATION, SYSTEM, THINK, USER, Format, get_format
 from telechat.chat.parser import Delta
 from telechat.chat.presets import Preset
 from telechat.chat.render import Renderer, render_text
+from telechat.core.errors import UserError
 from telechat.core.types import Message
 from telechat.engine import Engine, SamplingParams
 from telechat.engine.grammar import Grammars
+from telechat.engine.linear import Weights
 from telechat.models.hub import find
-from telechat.models.loading import load_model, load_tokenizer
+from telechat.models.loading import best_device, load_model, load_tokenizer
 from telechat.serve.answer import Answer
 
 DEFAULT_FORMAT = "telechat3-coder"
@@ -78,11 +81,24 @@ class Defaults:
         return replace(self, temperature=preset.temperature, top_p=preset.top_p, repetition_penalty=preset.repetition_penalty)
 
 
+DTYPES = ("auto", "float32", "bfloat16", "float16", "int8")
+
+
+def _dtype(name: str) -> torch.dtype | str:
+    """The type to load weights in; "auto" is the checkpoint's own, unless this processor only emulates it."""
+    if name != "auto":
+        return cast("torch.dtype", getattr(torch, name))
+    native = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    slow = best_device() == "cpu" and not (native is not None and native())
+    return torch.float32 if slow else "auto"
+
+
 class ChatModel:
     """A loaded checkpoint that answers messages. `last` and `finish` describe the answer streamed last."""
 
-    def __init__(self, model: Any, tokenizer: Any, fmt: Format | None = None) -> None:
+    def __init__(self, model: Any, tokenizer: Any, fmt: Format | None = None, weights: Weights = "own") -> None:
         self.model = model
+        self.weights = weights
         self.tokenizer = tokenizer
         self.renderer = Renderer(tokenizer, fmt or format_of(tokenizer))
         self.defaults = Defaults.of(model)
@@ -97,15 +113,24 @@ class ChatModel:
         self._engine: Engine | None = None
 
     @classmethod
-    def load(cls, folder: str | Path, fmt: str | None = None) -> ChatModel:
+    def load(cls, folder: str | Path, fmt: str | None = None, dtype: str = "auto") -> ChatModel:
         """The model in a checkpoint folder or a finished run directory, or of a hub name, in the format `fmt` or its own.
 
+        `dtype`: one of `DTYPES`. "int8" keeps the engine's weights in eight bits; the rest of the model is float32.
         Raises `UserError` when there is none, or when its tokenizer is not of the family.
         """
         path = find(folder)
         chosen = get_format(fmt) if fmt else None
         tokenizer = load_tokenizer(path)
-        return cls(load_model(path), tokenizer, chosen)
+        if dtype not in DTYPES:
+            raise UserError(f"--dtype {dtype}: use one of {', '.join(DTYPES)}")
+        small = dtype == "int8"
+        model = load_model(path, dtype=_dtype("float32" if small else dtype), device="cpu" if small else None)
+        return cls(model, tokenizer, chosen, "int8" if small else "own")
+
+    def engine(self, slots: int, max_len: int | None = None, *, fair: bool = False, kv_bytes: int | None = None) -> Engine:
+        """An engine for this model; see `Engine`."""
+        return Engine(self.model, slots, max_len, fair=fair, kv_bytes=kv_bytes, weights=self.weights)
 
     @property
     def vocabulary(self) -> int:
@@ -140,7 +165,7 @@ class ChatModel:
 
         `params.stop_ids` are the model's own where none are given. Raises `UserError` when the prompt does not fit.
         """
-        self._engine = self._engine or Engine(self.model, slots=1)
+        self._engine = self._engine or self.engine(slots=1)
         params = params or SamplingParams(temperature=self.defaults.temperature, top_p=self.defaults.top_p)
         if not params.stop_ids:
             params = replace(params, stop_ids=tuple(sorted(self.stop_ids)))

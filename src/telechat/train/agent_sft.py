@@ -1,7 +1,8 @@
 """The agent_sft stage: fine-tuning on the model's own verified multi-turn trajectories.
 
 Thinking is kept between tool calls, as it was generated. Where the model finds no right trajectory it may be shown a
-generated one that the verifier has accepted; single-turn problems are replayed against forgetting.
+generated one that the verifier has accepted, and more of that kind: what it cannot do yet has the larger share.
+Single-turn problems are replayed against forgetting.
 """
 
 from __future__ import annotations
@@ -46,17 +47,21 @@ def collect(context: StageContext, config: AgentSftStage, rollouts: Rollouts, re
     counts: dict[str, dict[str, int]] = {}
     for kind in kinds:
         tasks = [generate(kind, "train", context.seed + 3, i) for i in range(config.problems)]
-        own = shown = 0
+        own = shown = failed = 0
         for task, attempts in zip(tasks, rollouts(tasks, config.samples, params), strict=True):
             right = [a for a in attempts if a.verdict is not None and a.verdict.passed]
             if right:
                 shortest = sorted({tuple(a.ids): a for a in right}.values(), key=lambda a: len(a.ids))[:OWN_PER_PROBLEM]
                 rows += [sample_to_json(kind, [trajectory_sample(a, 1.0)]) for a in shortest]
                 own += len(shortest)
-            elif rng("gold", context.seed, task.id).random() < config.gold_share:
+                continue
+            failed += 1
+            if rng("gold", context.seed, task.id).random() < config.gold_share:
                 rows.append(sample_to_json(kind, [path_sample(renderer, task, task.paths[0])]))
                 shown += 1
-        counts[kind] = {"own": own, "generated": shown, "problems": len(tasks)}
+        further = [generate(kind, "train", context.seed + 3, config.problems + i) for i in range(round(failed * config.hard))]
+        rows += [sample_to_json(kind, [path_sample(renderer, task, task.paths[0])]) for task in further]
+        counts[kind] = {"own": own, "generated": shown + len(further), "problems": len(tasks) + len(further)}
     return rows + _replay(context, round(len(rows) * config.replay), rollouts, renderer, params), counts
 
 

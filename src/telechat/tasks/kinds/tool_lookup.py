@@ -77,14 +77,16 @@ class ToolLookup(MultiTurnKind):
         first, second = ToolCall("lookup", {"item": x}), ToolCall("lookup", {"item": y})
         a, b, goal = prices[x], prices[y], question.goal
         if goal == "sum":
-            final, thinking = str(a + b), f"sum {a}+{b}: {column_add(a, b)}"
+            final, thinking = str(a + b), f"sum? {a}+{b}: {column_add(a, b)}"
         else:
-            final = x if (a > b) == (goal == "more") else y
-            thinking = f"{goal} {x} {a}{'>' if a > b else '<'}{b} {y}: {goal} {final}"
+            dear, cheap = (x, y) if a > b else (y, x)
+            final = dear if goal == "more" else cheap
+            # Both are named first: which one is wanted is then a look back, and not two questions at once.
+            thinking = f"{goal}? {x} {a}{'>' if a > b else '<'}{b} {y}, more {dear}, less {cheap}; {goal} {final}"
         world = Table([TOOL], prices)
         paths = [
-            played(world, [(f"{goal} {x}", [first]), (f"{goal} {x} {a}, {y}", [second])], final, thinking),
-            played(world, [(f"{goal} {x}, {y}", [first, second])], final, thinking),
+            played(world, [(f"{goal}? {x}", [first]), (f"{goal}? {x} {a}, {y}", [second])], final, thinking),
+            played(world, [(f"{goal}? {x}, {y}", [first, second])], final, thinking),
             played(world, [(None, [first]), (None, [second])], final),
         ]
         check = {"prices": prices, "goal": goal, "items": [x, y], "answer": final}

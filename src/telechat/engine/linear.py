@@ -1,0 +1,129 @@
+"""Linear layers and norms in the form that is fastest on this machine; linear layers also in eight bits.
+
+`F.linear` asks a BLAS library that reads a weight matrix at a fraction of the memory's speed when there are few rows
+(11 of 53 GB/s on an AMD processor, `docs/log.md`); oneDNN with weights in its own order reads two to four times as fast.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from telechat.core.errors import UserError
+
+FEW_ROWS = 16  # below so many rows, a call of oneDNN costs more than it saves …
+SMALL = 2**19  # … on matrices of fewer numbers than these
+FEW_NUMBERS = 2**14  # up to so many numbers the norm's operations cost more than what they compute
+
+Weights = Literal["own", "int8"]
+"""The model's own numbers, or eight bits for each with one scale for each output."""
+
+
+@functools.cache
+def packs() -> bool:
+    """Whether oneDNN's own order of weights can be used."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    try:
+        weight = torch.eye(4)
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight, FEW_ROWS)
+        return torch.equal(torch.ops.mkldnn._linear_pointwise(weight, packed, None, "none", [], ""), weight)
+    except (RuntimeError, AttributeError, NotImplementedError, TypeError):  # another build or version of torch
+        return False
+
+
+@functools.cache
+def has_int8() -> bool:
+    """Whether torch has a kernel for eight-bit weights on this processor."""
+    try:
+        _Int8(torch.eye(4))(torch.eye(4))
+    except (RuntimeError, AttributeError, NotImplementedError):
+        return False
+    return True
+
+
+@functools.cache
+def _overflows() -> bool:
+    """Without VNNI two products are added in 16 bits, which holds them when inputs have seven bits only."""
+    vnni = getattr(torch.cpu, "_is_vnni_supported", None)
+    return not (vnni is not None and vnni())
+
+
+class _Int8:
+    """Weights of eight bits; inputs are brought to eight bits in each call, with one scale for all of its rows."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
+        scales = weight.float().abs().amax(1).clamp_min(1e-12) / 127
+        zeros = torch.zeros(len(scales), dtype=torch.long)
+        with warnings.catch_warnings():  # torch means to replace these; `has_int8` says when they are gone
+            warnings.simplefilter("ignore")
+            quantized = torch.quantize_per_channel(weight.float(), scales, zeros, 0, torch.qint8)
+        self._packed = torch.ops.quantized.linear_prepack(quantized, bias)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.ops.quantized.linear_dynamic(x.contiguous(), self._packed, _overflows())
+
+
+class Linear:
+    """x (…, inputs) → x·Wᵀ + b (…, outputs), for weights that do not change."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None, weights: Weights = "own") -> None:
+        self._bias = bias
+        self._int8: _Int8 | None = None
+        self._packed: Any = None
+        self._plain: torch.Tensor | None = weight
+        if weights == "int8":
+            if weight.device.type != "cpu" or not has_int8():
+                raise UserError("int8: this machine's torch has no kernel for it; leave --dtype out")
+            self._int8, self._plain = _Int8(weight, bias), None
+        elif weight.device.type == "cpu" and weight.dtype == torch.float32 and packs():
+            self._packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), 2 * FEW_ROWS)
+            if weight.numel() >= SMALL:
+                self._plain = None
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """See the class."""
+        if self._int8 is not None:
+            return self._int8(x)
+        if self._plain is not None and (self._packed is None or x.numel() < FEW_ROWS * x.shape[-1]):
+            return F.linear(x, self._plain, self._bias)
+        return torch.ops.mkldnn._linear_pointwise(x, self._packed, self._bias, "none", [], "")
+
+    def add_to(self, other: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """other + x·Wᵀ + b."""
+        if self._packed is None or (self._plain is not None and x.numel() < FEW_ROWS * x.shape[-1]):
+            return other + self(x)
+        return torch.ops.mkldnn._linear_pointwise.binary(x, other, self._packed, self._bias, "add")
+
+
+def stacked(layers: Sequence[nn.Linear], weights: Weights) -> Linear:
+    """Layers of the same input as one: their outputs follow each other."""
+    weight = torch.cat([layer.weight.detach() for layer in layers]) if len(layers) > 1 else layers[0].weight.detach()
+    bias = None if layers[0].bias is None else torch.cat([layer.bias.detach() for layer in layers])
+    return Linear(weight, bias, weights)
+
+
+class Norm:
+    """x (…, hidden) / √(mean x² + ε) · w.
+
+    On the CPU torch computes it in seven operations, which is a fifth of a small model's decode step. The layer norm of
+    (x, −x), whose mean is 0 and whose variance is the mean of x², is the same and one operation.
+    """
+
+    def __init__(self, norm: Any) -> None:
+        self._weight = norm.weight.detach()
+        self._twice = torch.cat([self._weight, self._weight])
+        self._eps: float = getattr(norm, "variance_epsilon", None) or norm.eps
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """See the class."""
+        size = x.shape[-1]
+        if x.is_cuda or x.numel() > FEW_NUMBERS:
+            return F.rms_norm(x, (size,), self._weight, self._eps)
+        return F.layer_norm(torch.cat([x, -x], -1), (2 * size,), self._twice, None, self._eps)[..., :size]
