@@ -1,6 +1,6 @@
 # make quickstart: the whole life of a model, from nothing, on two CPU cores
 # make test:       the tests
-.PHONY: quickstart smoke install browser test test-slow test-plugins lint format clean
+.PHONY: quickstart smoke install browser test test-slow test-oldest test-plugins screenshots lint format clean
 
 VENV := .venv
 PYTHON ?= python3
@@ -34,6 +34,19 @@ test: install lint browser
 test-slow: install
 	$(BIN)/python -m pytest -m "slow and not gpu and not network"
 
+# The pictures of the playground in the README, as its tests see it.
+screenshots: install browser
+	TELECHAT_SCREENSHOTS=$(CURDIR)/docs $(BIN)/python -m pytest -q tests/serve/test_screenshots.py
+
+# What touches transformers, on the oldest version that pyproject.toml allows; `make test` has the newest.
+OLD := .venv-oldest
+test-oldest:
+	$(PYTHON) -m venv $(OLD)
+	sed 's/^transformers==.*/transformers==5.16.1/; /^tokenizers==/d' constraints.txt > $(OLD)/constraints.txt
+	$(OLD)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(OLD)/constraints.txt torch==2.13.0
+	$(OLD)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(OLD)/constraints.txt --editable ".[test]"
+	$(OLD)/bin/python -m pytest -m "not slow and not gpu and not network" tests/models tests/chat tests/engine tests/test_examples.py
+
 # The plugins against the real vLLM and SGLang, without their GPU packages; each in an environment of its own.
 test-plugins:
 	PYTHON=$(PYTHON) tests/plugins/run.sh vllm
@@ -49,4 +62,4 @@ format: install
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .venv-vllm .venv-sglang build dist src/*.egg-info
+	rm -rf $(VENV) .venv-oldest .venv-vllm .venv-sglang build dist src/*.egg-info

@@ -8,15 +8,20 @@ import shlex
 import stat
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from setuptools import find_packages
 
 from telechat.chat.formats import get_format
 from telechat.chat.template import chat_template
 from telechat.cli import main
 from tests.models.published import telechat3_coder
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -112,3 +117,36 @@ def test_the_command_becomes_the_engine_and_the_key_stays_off_its_command_line(c
     assert arguments.startswith(f"serve {checkpoint}")
     assert "s3cret" not in arguments
     assert key == "key=s3cret"
+
+
+def test_defect_01_an_installation_holds_the_plugins_that_its_entry_points_name():
+    """The published patch's `find_packages` found nothing: an installation without `-e` was empty."""
+    points = metadata.distribution("telechat").entry_points
+    named = {point.group: point.value for point in points if point.group in ("vllm.general_plugins", "sglang.srt.plugins")}
+    assert set(named) == {"vllm.general_plugins", "sglang.srt.plugins"}
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]
+    assert settings == {"where": ["src"]}
+    packaged = find_packages(str(ROOT / "src"))
+    for value in named.values():
+        module, _, function = value.partition(":")
+        assert module.rpartition(".")[0] in packaged
+        assert f"def {function}(" in (ROOT / "src" / Path(*module.split("."))).with_suffix(".py").read_text()
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+def test_defect_31_no_flag_that_is_gone_and_no_crutch(serve, checkpoint, engine):
+    """`--enable-reasoning` is no flag any more, and the template needs no `--chat-template-content-format`."""
+    line = serve(checkpoint, "--engine", engine, "--dry-run").stdout
+    assert "--enable-reasoning" not in line
+    assert "content-format" not in line
+    assert "--trust-remote-code" not in line
+
+
+def test_the_page_comes_with_the_engine_unless_it_is_not_wanted(serve, checkpoint):
+    assert (
+        flags(serve(checkpoint, "--engine", "vllm", "--dry-run").stdout)["--middleware"]
+        == "telechat.backends.playground.Playground"
+    )
+    assert "telechat.backends.sglang_server" in serve(checkpoint, "--engine", "sglang", "--dry-run").stdout
+    for engine in ("vllm", "sglang"):
+        assert "telechat.backends" not in serve(checkpoint, "--engine", engine, "--no-playground", "--dry-run").stdout

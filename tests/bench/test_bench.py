@@ -54,3 +54,58 @@ def test_the_recipe_bench_runs_every_arm(tmp_path):
     found = recipe([0], tmp_path, "smoke", Progress(quiet=True))
     assert {"rl", "continued_sft", "one_path_rl", "fused", "best_parent", "uniform"} <= set(found["mean"])
     assert json.loads(json.dumps(quickstart([0], tmp_path, "smoke", Progress(quiet=True))))["seeds"][0]["seed"] == 0
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """The serve bench on models that cost nothing."""
+    from telechat.bench import serve, serving
+
+    for name in serve.SIZES:
+        monkeypatch.setitem(serve.SIZES, name, (32, 64, 1, 2, 1, 64))
+    for module, name, value in (
+        (serve, "ANSWER", 4),
+        (serve, "PROMPT", 16),
+        (serving, "PREFIX", 64),
+        (serving, "STREAMS", 4),
+        (serving, "MANY", 1000),
+        (serving, "ROUNDS", 2),
+    ):
+        monkeypatch.setattr(module, name, value)
+    return serve, serving
+
+
+def test_the_serve_bench_measures_every_row(tiny):
+    serve, serving = tiny
+    row = serve._row("1M", max(serve.CONCURRENCY), serve.bandwidth(8), 1)
+    assert set(row["tokens_per_second"]) == {"telechat", "transformers", "continuous_batching"}
+    assert min(row["tokens_per_second"].values()) > 0
+    assert 0 < row["decode_roofline_share"] < 2
+    assert serving.cached_prefix()["times"] > 0
+    assert serving.under_load()["streams"] == 4
+    memory = serving.memory()
+    assert memory["late_mb"] < memory["early_mb"] + 50
+
+
+def test_what_eight_bits_lose_is_measured(tiny, model, tokenizer):
+    from telechat.bench.eight_bits import bits_per_byte, eight_bits, in_eight_bits
+    from telechat.engine.linear import has_int8
+
+    if not has_int8():
+        pytest.skip("no eight-bit kernel here")
+    assert eight_bits(None, 1)["times"] > 0
+    before, after = bits_per_byte(model, tokenizer), bits_per_byte(in_eight_bits(model), tokenizer)
+    assert before != after
+    assert after == pytest.approx(before, rel=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_cached_prefix_saves_and_requests_leave_no_memory_behind():
+    from telechat.bench import serving
+
+    assert serving.cached_prefix()["times"] >= 10
+    assert serving.under_load()["times"] <= 3
+    memory = serving.memory()
+    assert memory["late_mb"] < memory["early_mb"] + 10
+    assert serving.http_cost("30M")["added"] <= 0.1

@@ -1,7 +1,7 @@
 """The defects of the published tool and reasoning parsers, one test for each that concerns parsing and rendering.
 
-The numbers are those of the list that this package keeps of them. Not here: 1 to 4, 13, 28, 29 and 31 are about
-packaging and about classes of a serving engine.
+The numbers are those of the list that this package keeps of them. Not here: 1 and 31 are about packaging and flags
+(`tests/backends/test_launch.py`), 2 to 4, 13, 28 and 29 about vLLM's classes (`tests/plugins/test_vllm.py`).
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import random
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from telechat.core.errors import UserError
 from telechat.engine import Engine, SamplingParams
@@ -179,3 +180,23 @@ def test_the_slot_used_longest_ago_is_overwritten_first(model):
     assert engine.held.match(talks[0] + [6]).length == len(talks[0])
     assert engine.held.match(talks[2] + [6]).length == len(talks[2])
     assert engine.held.match(talks[1] + [6]) is None
+
+
+@pytest.mark.parametrize("family", ["qwen2", "qwen3", "mistral", "gemma2"])
+def test_other_decoders_are_exact_or_refused(family):
+    """A decoder with more parts than the engine computes must not run without them."""
+    sizes = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    sizes |= {"num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 64}
+    window = {"sliding_window": None} if family == "mistral" else {}
+    torch.manual_seed(0)
+    other = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **sizes, **window)).eval()
+    if family in ("qwen3", "gemma2"):  # norms of queries and keys; more norms around
+        with pytest.raises(UserError, match="Llama-like"):
+            Engine(other)
+        return
+    prompt = [5, 6, 7, 8]
+    (done,) = Engine(other).generate([prompt], [[SamplingParams(8, 0.0)]])[0]
+    with torch.no_grad():
+        logits = other(torch.tensor([prompt + done.ids])).logits[0].log_softmax(-1)
+    expected = [logits[len(prompt) - 1 + i, token].item() for i, token in enumerate(done.ids)]
+    assert done.logprobs == pytest.approx(expected, abs=1e-4)

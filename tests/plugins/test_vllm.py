@@ -58,6 +58,61 @@ def test_names_are_registered():
     assert {"telechat3", "telechat3_coder"} <= set(ReasoningParserManager.list_registered())
 
 
+def test_defects_02_and_03_parsers_are_of_the_present_classes_and_take_the_tools(tokenizers):
+    """The published ones import what is gone, and their constructors do not take the tools."""
+    from vllm.reasoning import ReasoningParser
+    from vllm.tool_parsers.abstract_tool_parser import ToolParser
+
+    for name in ("telechat3", "telechat2.5"):
+        cls = ToolParserManager.get_tool_parser(name)
+        assert issubclass(cls, ToolParser)
+        assert cls(tokenizers["telechat3-coder"], request().tools)
+    assert issubclass(ReasoningParserManager.get_reasoning_parser("telechat3"), ReasoningParser)
+
+
+def test_defect_13_the_serving_layer_sees_what_has_been_streamed(tokenizers):
+    asked = request()
+    parser = ToolParserManager.get_tool_parser("telechat3")(tokenizers["telechat3-coder"], asked.tools)
+    text = "<tool_call>edit<param_key>path</param_key><param_value>a b</param_value></tool_call>"
+    for character in text:
+        parser.extract_tool_calls_streaming("", "", character, [], [], [], asked)
+    parser.finish_streaming()
+    (known,) = parser.prev_tool_call_arr
+    assert known["name"] == "edit"
+    assert json.loads(known["arguments"]) == {"path": "a b"}
+    assert parser.streamed_args_for_tool == [known["arguments"]]
+
+
+FORCED = [
+    ("required", "<tool_call>edit<param_key>path</param_key><param_value>a <b> c</param_value></tool_call>", True),
+    ("required", "I will not call", False),
+    ("required", "<tool_call>nothing</tool_call>", False),
+    ({"type": "function", "function": {"name": "edit"}}, "<tool_call>edit<param_key>path</param_key><param_value>x", True),
+    ({"type": "function", "function": {"name": "edit"}}, "<tool_call>edit<param_key>nonsense", False),
+]
+
+
+@pytest.mark.parametrize(("choice", "text", "allowed"), FORCED)
+def test_defect_28_calls_can_be_required_and_named(tokenizers, choice, text, allowed):
+    """The request leaves vLLM's own parser with a structural tag that xgrammar compiles and that says what it should."""
+    import xgrammar
+
+    tokenizer = tokenizers["telechat3-coder"]
+    asked = request(tool_choice=choice)
+    composed(tokenizer, "telechat3", "telechat3", asked).adjust_request(asked)
+    tag = asked.structured_outputs.structural_tag
+    info = xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=len(tokenizer))
+    compiled = xgrammar.GrammarCompiler(info).compile_structural_tag(json.loads(tag))
+    assert xgrammar.GrammarMatcher(compiled).accept_string(text) == allowed
+
+
+def test_a_free_choice_is_not_constrained_unless_a_tool_is_strict(tokenizers):
+    tokenizer = tokenizers["telechat3-coder"]
+    asked = request()
+    composed(tokenizer, "telechat3", "telechat3", asked).adjust_request(asked)
+    assert asked.structured_outputs is None
+
+
 def test_every_published_architecture_is_supported():
     from vllm import ModelRegistry
 
@@ -110,7 +165,7 @@ def test_a_streamed_output(tokenizers, fmt, tool, reasoning, name, text, size):
     assert got == expected(fmt, text)
 
 
-def test_clients_need_not_ask_for_special_tokens(tokenizers):
+def test_defect_29_clients_need_not_ask_for_special_tokens(tokenizers):
     asked = request()
     assert asked.skip_special_tokens is not False
     composed(tokenizers["telechat3-coder"], "telechat3", "telechat3", asked).adjust_request(asked)
@@ -127,7 +182,7 @@ def test_the_prompt_says_whether_thinking_is_open(tokenizers):
     assert parser.is_reasoning_end([*ids, tokenizer.convert_tokens_to_ids("</think>")])
 
 
-def test_history_reaches_the_template_with_its_thinking(tokenizers):
+def test_defect_04_history_reaches_the_template_with_its_thinking_and_nothing_is_patched(tokenizers):
     """vLLM renames `reasoning_content`; the template must still see it, and arguments as an object."""
     from vllm.renderers.chat_utils.chat_message import parse_chat_message_content
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +21,15 @@ from telechat.serve.worker import Worker
 
 from .scripted import Script, ScriptedEngine, ids_of
 
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-sync",
+]
 CONTEXT = 320
 
 
@@ -96,3 +108,50 @@ def until(true: Callable[[], bool], seconds: float = 10.0) -> None:
     while not true():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")  # while it is open its event loop runs in this thread, and no other one can
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def visit(browser):
+    """`visit(url, …)` opens a page in a browser that has never been there; `ready` is what it waits for."""
+    contexts = []
+
+    def open_page(url: str, ready: str = "#draft", **settings: object):
+        context = browser.new_context(**{"locale": "en-US", "viewport": {"width": 1200, "height": 800}, **settings})
+        contexts.append(context)
+        page = context.new_page()
+        page.problems = []
+        page.on("pageerror", lambda error: page.problems.append(str(error)))
+        page.goto(url)
+        page.wait_for_selector(ready)
+        return page
+
+    yield open_page
+    for context in contexts:
+        for page in context.pages:
+            assert page.problems == []
+        context.close()
+
+
+@pytest.fixture
+def photograph(tmp_path):
+    """`photograph(page, name)` keeps a picture of a page: in the folder `TELECHAT_SCREENSHOTS` (`make screenshots`), or
+    in one that is thrown away."""
+    folder = Path(os.environ.get("TELECHAT_SCREENSHOTS") or tmp_path)
+
+    def take(page, name: str) -> None:
+        file = folder / f"{name}.png"
+        page.screenshot(path=file)
+        assert file.stat().st_size > 5_000
+
+    return take

@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
-import shutil
 import time
 from pathlib import Path
 
 import httpx
-import pytest
 
 from telechat.serve.playground import ROOT
 
 from .test_chat_completions import CALL
 
 STATIC = Path(str(ROOT))
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-sync",
-]
 WEATHER = json.dumps([{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}])
 
 
@@ -55,39 +44,6 @@ def test_everything_the_page_loads_is_small_and_comes_with_its_licence():
     for file in STATIC.glob("*.js"):
         assert "http://" not in file.read_text().replace("http://www.w3.org", "")
         assert "https://" not in file.read_text()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine: apt-get install chromium")
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def visit(browser):
-    """`visit(url, …)` opens the playground in a browser that has never been there."""
-    contexts = []
-
-    def open_page(url: str, **settings: object):
-        context = browser.new_context(**{"locale": "en-US", "viewport": {"width": 1200, "height": 800}, **settings})
-        contexts.append(context)
-        page = context.new_page()
-        page.problems = []
-        page.on("pageerror", lambda error: page.problems.append(str(error)))
-        page.goto(url)
-        page.wait_for_selector("#draft")
-        return page
-
-    yield open_page
-    for context in contexts:
-        for page in context.pages:
-            assert page.problems == []
-        context.close()
 
 
 def ask(page, text: str) -> None:

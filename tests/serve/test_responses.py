@@ -120,6 +120,7 @@ def test_too_few_tokens(scripted):
     response = ask(url, max_output_tokens=3)
     assert response.status == "incomplete"
     assert response.incomplete_details.reason == "max_output_tokens"
+    assert response.output[-1].status == "incomplete"
 
 
 @pytest.mark.parametrize(

@@ -87,3 +87,24 @@ def test_the_page_and_a_folder_that_is_no_run(url, tmp_path):
     assert httpx.get(f"{url}/static/watch.js").status_code == 200
     with pytest.raises(UserError, match=r"recipe\.yaml"):
         RunFolder(tmp_path / "nothing")
+
+
+def test_a_run_in_the_browser(url, visit, photograph):
+    """Stages and curves by themselves, rollouts by step, a stage that answers."""
+    page = visit(url, ready="table tbody tr")
+    assert page.locator("tbody tr").count() == 2
+    assert page.locator(".curve").count() == 2  # of the stage that is running
+    assert page.locator(".rollout summary").inner_text().startswith("1+1")
+    page.select_option("section select", "0")
+    page.wait_for_function("() => document.querySelector('section select').value === '0'")
+    page.locator(".rollout summary").click()
+    assert page.locator(".rollout pre").inner_text() == "2"
+    page.fill("#question", "hi")
+    page.press("#question", "Enter")
+    page.wait_for_function(
+        "() => document.querySelector('pre.answer') && document.querySelector('pre.answer').textContent !== '…'"
+    )
+    page.click("tbody tr >> nth=0")
+    page.wait_for_selector(".bars")
+    assert "50.0 %" in page.locator(".bars").inner_text()
+    photograph(page, "watch")

@@ -15,6 +15,7 @@ from vllm.entrypoints.generate.base import protocol
 from vllm.reasoning import ReasoningParser
 from vllm.tool_parsers.abstract_tool_parser import ToolParser
 
+from telechat.backends.structural import coder_tag
 from telechat.backends.thinking import ThinkingSplitter, split_thinking, thinking_ended
 from telechat.chat.formats import FORMATS, THINK, THINK_END
 from telechat.chat.parser import ARGUMENTS, CALL_START, CONTENT, Delta, StreamParser
@@ -190,6 +191,21 @@ class TelechatToolParser(ToolParser):
 class TelechatCoderToolParser(TelechatToolParser):
     """Calls with `<param_key>` and `<param_value>`: TeleChat3-Coder."""
 
-    structural_tag_model: str | None = None
+    structural_tag_model: str | None = "telechat3-coder"  # ours: `get_structural_tag` builds it
     supports_required_and_named: bool = False  # its calls are no JSON: required and named calls are read like any other
     format_name: ClassVar[str] = "telechat3-coder"
+
+    def get_structural_tag(self, request: Any, *, reasoning: bool = False, **kwargs: Any) -> Any:
+        """The constraint for a required or named call, or for a tool that is strict; None where the model is free."""
+        from xgrammar import StructuralTag
+
+        tools = [tool if isinstance(tool, dict) else tool.model_dump() for tool in request.tools or ()]
+        choice = request.tool_choice
+        named = getattr(getattr(choice, "function", choice), "name", None)
+        strict = any(tool.get("function", tool).get("strict") for tool in tools)
+        must_call = choice == "required" or named is not None
+        if not tools or choice == "none" or not (must_call or strict):
+            return None
+        several = getattr(request, "parallel_tool_calls", None) is not False
+        tag = coder_tag(tools, only=named, must_call=must_call, several=several, thinking=reasoning)
+        return StructuralTag.model_validate(tag)

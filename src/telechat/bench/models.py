@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 
+from telechat.chat.formats import get_format
+from telechat.data.corpora import documents
 from telechat.models.configuration import Telechat3Config
 from telechat.models.telechat3 import Telechat3ForCausalLM
+from telechat.serve.session import ChatModel
+from telechat.train.tokenizer import train_tokenizer
+
+PIECES, DOCUMENTS = 2048, 300
 
 
 def random_model(
@@ -24,3 +32,14 @@ def random_model(
         tie_word_embeddings=True,
     )
     return Telechat3ForCausalLM(config)
+
+
+def chat_model(
+    hidden: int, intermediate: int, layers: int, heads: int, kv_heads: int, vocabulary: int, context: int
+) -> ChatModel:
+    """The same with a tokenizer learned from the standard library's docstrings, ready to be served; its vocabulary is
+    the tokenizer's, of at most `vocabulary` pieces."""
+    texts = [document.text for document in itertools.islice(documents("stdlib.docs", "train", 0, ()), DOCUMENTS)]
+    tokenizer = train_tokenizer(texts, min(vocabulary, PIECES), context)
+    model = random_model(hidden, intermediate, layers, heads, kv_heads, len(tokenizer), context).eval()
+    return ChatModel(model, tokenizer, get_format("telechat3-coder"))

@@ -15,6 +15,7 @@ def command(
     seeds: Annotated[str, typer.Option(help="seeds of quickstart and recipe")] = "0,1,2",
     out: Annotated[Path, typer.Option(help="where quickstart and recipe keep their runs")] = Path("runs/bench"),
     smoke: Annotated[bool, typer.Option(help="the small size of the recipe: tries the command, not the figures")] = False,
+    model: Annotated[str | None, typer.Option(help="serve: a trained checkpoint, to measure what eight bits lose")] = None,
     json_: Annotated[bool, typer.Option("--json", help="one JSON document on stdout")] = False,
 ) -> None:
     """Measure: train (trainer against a plain loop), rollout (engine against transformers.generate), parser
@@ -35,7 +36,9 @@ def command(
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    if name in ("train", "rollout", "parser", "serve"):
+    if name == "serve":
+        found = importlib.import_module("telechat.bench.serve").measure(model)
+    elif name in ("train", "rollout", "parser"):
         found = importlib.import_module(f"telechat.bench.{name}").measure()
     else:
         numbers = [int(s) for s in seeds.split(",")]

@@ -48,13 +48,29 @@ def _attend(q: torch.Tensor, kv: torch.Tensor, mask: torch.Tensor | None, ends: 
     return torch.cat(parts)
 
 
+def _is_llama_like(layer: Any, config: Any) -> bool:
+    """Whether a decoder layer is what `Runner.forward` computes: anything more would be left out silently."""
+    parts = {
+        "": {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"},
+        "self_attn": {"q_proj", "k_proj", "v_proj", "o_proj"},
+        "mlp": {"gate_proj", "up_proj", "down_proj"},
+    }
+    for name, expected in parts.items():
+        part = getattr(layer, name, None) if name else layer
+        found = {child for child, module in part.named_children() if list(module.parameters())} if part is not None else set()
+        if found != expected:
+            return False
+    slides = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
+    return getattr(config, "hidden_act", "silu") in ("silu", "swish") and not slides
+
+
 class Runner:
     """A model's weights laid out for generation, and KV slots of `max_len` positions."""
 
     def __init__(self, model: Any, weights: Weights = "own") -> None:
         config = model.config
         first = model.model.layers[0] if getattr(getattr(model, "model", None), "layers", None) else None
-        if first is None or not all(hasattr(getattr(first, "self_attn", None), n) for n in ("q_proj", "k_proj", "v_proj")):
+        if first is None or not _is_llama_like(first, config):
             raise UserError(f"{type(model).__name__}: the embedded engine runs Llama-like decoders only")
         self.model = model
         self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads

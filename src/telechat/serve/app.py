@@ -176,10 +176,11 @@ def _add_responses(app: FastAPI, server: Server) -> None:
         translated, names = body.as_chat()
         job = await asyncio.to_thread(prepare, server.chat, server.worker, translated)
         server.log_prompts(job.prompt)
+        headers = server.notes(job)
         answer = response_api.Response(server.chat, body, translated, names, job)
         if body.stream:
-            return EventStream(answer.events(server.worker))
-        return json_response(await until_client_leaves(request.receive, answer.whole(server.worker)))
+            return EventStream(answer.events(server.worker), headers)
+        return json_response(await until_client_leaves(request.receive, answer.whole(server.worker)), headers=headers)
 
 
 def _add_messages(app: FastAPI, server: Server) -> None:
@@ -190,10 +191,11 @@ def _add_messages(app: FastAPI, server: Server) -> None:
         translated = body.as_chat()
         job = await asyncio.to_thread(prepare, server.chat, server.worker, translated)
         server.log_prompts(job.prompt)
+        headers = server.notes(job)
         reply = Reply(server.chat, body, translated, job)
         if body.stream:
-            return EventStream(reply.events(server.worker))
-        return json_response(await until_client_leaves(request.receive, reply.whole(server.worker)))
+            return EventStream(reply.events(server.worker), headers)
+        return json_response(await until_client_leaves(request.receive, reply.whole(server.worker)), headers=headers)
 
     @app.post("/v1/messages/count_tokens", responses=_ANTHROPIC_ERRORS)
     async def count_tokens(body: CountRequest) -> dict[str, int]:

@@ -102,7 +102,17 @@ class ResponsesRequest(Body):
         return {"type": shape.get("type")}
 
 
-_PASSED = ("seed", "top_k", "min_p", "repetition_penalty", "stop", "preset", "thinking_token_budget", "ignore_eos")
+_PASSED = (
+    "seed",
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+    "stop",
+    "preset",
+    "thinking_token_budget",
+    "ignore_eos",
+    "cache_salt",
+)
 
 
 @dataclass
@@ -257,9 +267,9 @@ class Response:
             body = {**self._object("failed"), "error": {"code": "server_error", "message": str(failed)}}
             yield self._event("response.failed", {"response": body})
             return
-        for data in self._close():
-            yield data
         status = self._status()
+        for data in self._close(status):
+            yield data
         yield self._event(f"response.{status}", {"response": self._object(status)})
 
     def _status(self) -> str:
@@ -316,13 +326,13 @@ class Response:
     def _added(self) -> bytes:
         return self._event("response.output_item.added", {"output_index": len(self._output) - 1, "item": self._shown(-1)})
 
-    def _close(self) -> list[bytes]:
-        """End the open item."""
+    def _close(self, status: str = "completed") -> list[bytes]:
+        """End the open item; "incomplete" where the tokens ran out in it."""
         if not self._open:
             return []
         self._open = ""
         item = self._output[-1]
-        item["status"] = "completed"
+        item["status"] = status
         out = []
         if item["type"] == "function_call":
             item["arguments"] = item["arguments"] or "{}"
