@@ -79,7 +79,7 @@ class Runner:
         self.device: torch.device = model.lm_head.weight.device
         self.dtype: torch.dtype = model.lm_head.weight.dtype
         self.weights = weights
-        self.kv = torch.empty(0)  # (layers, rows, 2 · kv_heads, positions, dim): keys, and behind them values
+        self.kv: list[torch.Tensor] = []  # a layer's (rows, 2 · kv_heads, positions, dim): keys, behind them values
         self.rows = self.max_len = 0
         self.cos = self.sin = torch.empty(0)
         self.refresh()
@@ -102,11 +102,13 @@ class Runner:
         if (rows, max_len) == (self.rows, self.max_len):
             return
         kept, known = min(rows, self.rows), min(max_len, self.max_len)
-        shape = (len(self.layers), rows, 2 * self.kv_heads, max_len, self.head_dim)
-        new = torch.zeros(shape, dtype=self.dtype, device=self.device)
-        if kept:
-            new[:, :kept, :, :known] = self.kv[:, :kept, :, :known]
-        self.kv = new
+        shape = (rows, 2 * self.kv_heads, max_len, self.head_dim)
+        self.kv = self.kv or [torch.empty(0)] * len(self.layers)
+        for number, old in enumerate(self.kv):  # one layer after the other, so that only one is there twice
+            new = torch.zeros(shape, dtype=self.dtype, device=self.device)
+            if kept:
+                new[:kept, :, :known] = old[:kept, :, :known]
+            self.kv[number] = new
         self.rows, self.max_len = rows, max_len
         positions = torch.arange(max_len, device=self.device)[None]
         cos, sin = self.model.model.rotary_emb(self.embedding[:1, None], positions)
