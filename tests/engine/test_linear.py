@@ -37,6 +37,13 @@ def test_a_linear_layer_of_any_size(layout, shape, rows, biased):
     torch.testing.assert_close(layer(apart), F.linear(apart, weight, bias), atol=1e-5, rtol=1e-5)
 
 
+def test_few_numbers_of_rows_are_computed():
+    sizes = [linear.rounded(rows) for rows in range(1, 4097)]
+    assert all(rows <= size <= max(rows + 127, 2 * rows) for rows, size in enumerate(sizes, 1))
+    assert len(set(sizes)) < 60
+    assert [linear.rounded(size) for size in sizes] == sizes
+
+
 def test_layers_of_one_input_become_one():
     parts = [nn.Linear(32, size, bias=True) for size in (8, 16, 4)]
     x = torch.randn(5, 32)

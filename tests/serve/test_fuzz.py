@@ -55,6 +55,6 @@ def test_the_document_says_what_is_answered(scripted):
 
     document = httpx.get(f"{url}/openapi.json").json()
     chat = document["paths"]["/v1/chat/completions"]["post"]["responses"]
-    assert set(chat) == {"200", "400", "401", "404", "413", "429", "500", "503"}
+    assert set(chat) == {"200", "400", "401", "403", "404", "408", "413", "429", "500", "503", "504"}
     assert "text/event-stream" in chat["200"]["content"]
     assert "422" not in json.dumps(document["paths"])

@@ -91,15 +91,29 @@ class Linear:
         """See the class."""
         if self._int8 is not None:
             return self._int8(x)
-        if self._plain is not None and (self._packed is None or x.numel() < FEW_ROWS * x.shape[-1]):
+        rows = x.numel() // x.shape[-1]
+        if self._plain is not None and (self._packed is None or rows < FEW_ROWS):
             return F.linear(x, self._plain, self._bias)
-        return torch.ops.mkldnn._linear_pointwise(x, self._packed, self._bias, "none", [], "")
+        more = rounded(rows) - rows
+        flat = F.pad(x.reshape(rows, -1), (0, 0, 0, more)) if more else x
+        found = torch.ops.mkldnn._linear_pointwise(flat, self._packed, self._bias, "none", [], "")
+        return found[:rows].view(*x.shape[:-1], -1) if more else found
 
     def add_to(self, other: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """other + x·Wᵀ + b."""
-        if self._packed is None or (self._plain is not None and x.numel() < FEW_ROWS * x.shape[-1]):
+        rows = x.numel() // x.shape[-1]
+        if self._packed is None or (self._plain is not None and rows < FEW_ROWS) or rounded(rows) != rows:
             return other + self(x)
         return torch.ops.mkldnn._linear_pointwise.binary(x, other, self._packed, self._bias, "add")
+
+
+def rounded(rows: int) -> int:
+    """How many rows are computed for `rows`. oneDNN compiles a kernel for each number of rows that it meets, which takes
+    milliseconds and most of a megabyte; so there are few such numbers."""
+    if rows <= 32:
+        return 1 << (rows - 1).bit_length()
+    step = 32 if rows <= 512 else 128
+    return -(-rows // step) * step
 
 
 def stacked(layers: Sequence[nn.Linear], weights: Weights) -> Linear:

@@ -47,7 +47,7 @@ MAX_NOTED = 50
 _JSON_HINT = "the body must be a JSON object, sent with content-type: application/json"
 
 
-_REFUSALS = (400, 401, 404, 413, 429, 500, 503)
+_REFUSALS = (400, 401, 403, 404, 408, 413, 429, 500, 503, 504)
 _ERRORS: dict[int | str, dict[str, Any]] = {status: {"model": ErrorBody} for status in _REFUSALS}
 _ANTHROPIC_ERRORS: dict[int | str, dict[str, Any]] = {status: {"model": AnthropicErrorBody} for status in _REFUSALS}
 _STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}, "text/event-stream": {}}}}
