@@ -34,9 +34,10 @@ test: install lint browser
 test-slow: install
 	$(BIN)/python -m pytest -m "slow and not gpu and not network"
 
-# The pictures of the playground in the README, as its tests see it.
+# The pictures of the playground in the README, as its tests see it. Chinese needs a font: apt-get install fonts-wqy-zenhei
 screenshots: install browser
 	TELECHAT_SCREENSHOTS=$(CURDIR)/docs $(BIN)/python -m pytest -q tests/serve/test_screenshots.py
+	rm -f docs/phone.png
 
 # What touches transformers, on the oldest version that pyproject.toml allows; `make test` has the newest.
 OLD := .venv-oldest
