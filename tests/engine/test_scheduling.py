@@ -188,3 +188,21 @@ def test_a_repeated_token_is_penalised_in_the_engine_too(model):
     (varied,) = Engine(model).generate([prompt], [[once]])[0]
     assert len(set(varied.ids)) >= len(set(free.ids))
     assert not set(varied.ids[:5]) & set(prompt)
+
+
+def test_a_newcomer_does_not_wait_for_those_who_are_being_answered(model):
+    """Nor do they wait for a crowd of newcomers: joining and decoding take turns."""
+    engine = Engine(model, slots=16, fair=True)
+    old = [engine.add([40 + i, 41, 42], [SamplingParams(200, 0.0)]) for i in range(4)]
+    for _ in range(20):
+        engine.step()
+    new = [engine.add([50 + i, 43, *range(100, 200)], [SamplingParams(5, 0.0)]) for i in range(8)]
+    before = [len(request.completions[0].ids) for request in old]
+    for step in range(1, 9):
+        engine.step()
+        if step == 2:
+            assert new[0].completions[0].ids
+    assert all(len(request.completions[0].ids) - then >= 3 for request, then in zip(old, before, strict=True))
+    while not all(request.completions[0].ids for request in new):
+        engine.step()
+    assert all(request.open for request in old)

@@ -74,7 +74,9 @@ def cached_prefix(name: str = "30M") -> dict[str, Any]:
 
 
 def under_load(name: str = "30M") -> dict[str, Any]:
-    """Time to the first token of a new prompt on an idle engine, and beside 64 streams that are being decoded."""
+    """Time to the first token of a new prompt on an idle engine, and beside 64 streams that are being decoded.
+
+    The prompt comes between two steps; in the middle of one it waits for its end as well."""
     model = random_model(*SIZES[name], CONTEXT).eval()
     prompts = prompts_of(name, STREAMS + 2 * ROUNDS + 2)
     idle, busy = Engine(model, STREAMS + 1, fair=True), Engine(model, STREAMS + 1, fair=True)
@@ -86,6 +88,7 @@ def under_load(name: str = "30M") -> dict[str, Any]:
     for one, other in zip(prompts[STREAMS::2], prompts[STREAMS + 1 :: 2], strict=True):
         alone.append(_first_token(idle, one))
         busy.step()
+        assert busy.running >= STREAMS, "the streams have ended: this would be an idle engine"
         beside.append(_first_token(busy, other))
     quiet, loaded = median(alone[1:]), median(beside[1:])
     return {

@@ -67,7 +67,7 @@ class Engine:
         self.waiting: deque[Work] = deque()
         self.rows = Rows(self.runner)
         self._partial: tuple[Work, list[Row]] | None = None  # a prompt that is being computed in parts
-        self._decoded = False  # the last step decoded
+        self._joined = False  # the last step took somebody in
         self._ids = itertools.count()
         self.generated_tokens = 0
         self.reused_tokens = 0  # of prompts, found in a slot
@@ -146,16 +146,14 @@ class Engine:
         if self.rows.finished_share >= COMPACT_SHARE:
             self._compact()
         events: list[Event] = []
-        if not (self.fair and self._decoded and self.rows.active):
+        if not (self.fair and self._joined and self.rows.active):
             events = self._prefill_step()
             if self.fair and events:
-                self._decoded = False
+                self._joined = True
                 return events
+        self._joined = False
         if self.rows.active:
             events += self._decode()
-            self._decoded = True
-        else:
-            self._decoded = False
         return events
 
     def generate(
