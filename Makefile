@@ -1,6 +1,6 @@
 # make quickstart: the whole life of a model, from nothing, on two CPU cores
 # make test:       the tests
-.PHONY: quickstart smoke install browser test test-slow test-oldest test-plugins screenshots lint format clean
+.PHONY: quickstart smoke install browser test test-slow test-gpu test-oldest test-plugins screenshots lint format clean
 
 VENV := .venv
 PYTHON ?= python3
@@ -33,6 +33,10 @@ test: install lint browser
 
 test-slow: install
 	$(BIN)/python -m pytest -m "slow and not gpu and not network"
+
+# On a machine with a CUDA device and a torch built for it.
+test-gpu: install
+	$(BIN)/python -m pytest -m "gpu and not network"
 
 # The pictures of the playground in the README, as its tests see it. Chinese needs a font: apt-get install fonts-wqy-zenhei
 screenshots: install browser

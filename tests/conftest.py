@@ -12,6 +12,13 @@ import torch
 torch.set_num_threads(2)
 
 
+def pytest_collection_modifyitems(items):
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="no CUDA device here"))
+
+
 @pytest.fixture(scope="session")
 def tokenizer():
     from telechat.tasks.registry import KINDS, generate

@@ -62,6 +62,11 @@ def memory_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+def accelerator() -> str | None:
+    """The CUDA device that recipes are trained on."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
 def describe_machine() -> dict[str, Any]:
     """The machine as the report records it."""
     return {
@@ -71,6 +76,6 @@ def describe_machine() -> dict[str, Any]:
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "gemm_gflops": round(gemm_gflops(), 1),
-        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "accelerator": accelerator(),
         "system": f"{platform.system()} {platform.machine()}",
     }

@@ -7,6 +7,7 @@ skipped; an interrupted one goes on where it was; anything else starts afresh. T
 from __future__ import annotations
 
 import importlib
+import os
 import platform
 import resource
 import shutil
@@ -32,8 +33,8 @@ from telechat.data.corpora import stdlib_digest
 from telechat.engine import Engine
 from telechat.envs.rollout import LocalRollouts
 from telechat.evals.held_out import evaluate
-from telechat.machine import keep_freed_memory
-from telechat.models.loading import load_model, load_tokenizer
+from telechat.machine import accelerator, keep_freed_memory
+from telechat.models.loading import load_model, load_tokenizer, training_device
 from telechat.tasks.registry import get_kind
 from telechat.train.stage import Rollouts, StageContext
 
@@ -73,6 +74,7 @@ def run_recipe(
         raise UserError(f"{out}: is a file; give a folder for --out")
     keep_freed_memory()
     torch.set_num_threads(recipe.threads or 2)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS may sum in another order each time
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Every buffer that we read is written first.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -138,15 +140,21 @@ def machine(recipe: Recipe) -> dict[str, Any]:
             "torch": torch.__version__,
             "transformers": transformers.__version__,
         },
-        "threads": torch.get_num_threads(),
-        "instruction_set": torch.backends.cpu.get_cpu_capability(),
+        **_hardware(),
         "seed": recipe.seed,
     }
 
 
+def _hardware() -> dict[str, Any]:
+    return {
+        "threads": torch.get_num_threads(),
+        "instruction_set": torch.backends.cpu.get_cpu_capability(),
+        "accelerator": accelerator(),
+    }
+
+
 def _same_machine(manifest: dict[str, Any], folder: Path) -> None:
-    here = {"threads": torch.get_num_threads(), "instruction_set": torch.backends.cpu.get_cpu_capability()}
-    for key, value in here.items():
+    for key, value in _hardware().items():
         if manifest[key] != value:
             raise UserError(
                 f"{folder}: was begun with {key} {manifest[key]}, here it is {value}; the result would not be bit for bit the "
@@ -253,7 +261,7 @@ def _judge(
         return {}
     file = folder / "scores.json"
     found: dict[str, Any] = read_json(file) if file.exists() else {}
-    model = load_model(folder / "model", device="cpu" if not torch.cuda.is_available() else None)
+    model = load_model(folder / "model", device=training_device())
     acting = rollouts(model)
     kinds = run.recipe.kinds
     short = stage.kind in ("pretrain", "merge")

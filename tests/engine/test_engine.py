@@ -19,7 +19,7 @@ def prompts(count: int, seed: int = 0) -> list[list[int]]:
 
 def reference_logprobs(model, prompt: list[int], ids: list[int]) -> torch.Tensor:
     with torch.no_grad():
-        logits = model(torch.tensor([prompt + ids])).logits[0]
+        logits = model(torch.tensor([prompt + ids], device=model.device)).logits[0].cpu()
     return torch.log_softmax(logits[len(prompt) - 1 : -1], -1)
 
 

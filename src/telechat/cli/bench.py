@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-NAMES = ("train", "rollout", "parser", "serve", "quickstart", "recipe")
+NAMES = ("train", "rollout", "parser", "serve", "gpu", "quickstart", "recipe")
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="train, rollout, parser, serve, quickstart or recipe")],
+    name: Annotated[str, typer.Argument(help="train, rollout, parser, serve, gpu, quickstart or recipe")],
     seeds: Annotated[str, typer.Option(help="seeds of quickstart and recipe")] = "0,1,2",
     out: Annotated[Path, typer.Option(help="where quickstart and recipe keep their runs")] = Path("runs/bench"),
     smoke: Annotated[bool, typer.Option(help="the small size of the recipe: tries the command, not the figures")] = False,
@@ -19,7 +19,8 @@ def command(
     json_: Annotated[bool, typer.Option("--json", help="one JSON document on stdout")] = False,
 ) -> None:
     """Measure: train (trainer against a plain loop), rollout (engine against transformers.generate), parser
-    (against transformers' own), serve (engine against the machine's roofline), quickstart, recipe."""
+    (against transformers' own), serve (engine against the machine's roofline), gpu (engine on one
+    GPU), quickstart, recipe."""
     import difflib
     import importlib
     import json
@@ -38,7 +39,7 @@ def command(
     logging.disable_progress_bar()
     if name == "serve":
         found = importlib.import_module("telechat.bench.serve").measure(model)
-    elif name in ("train", "rollout", "parser"):
+    elif name in ("train", "rollout", "parser", "gpu"):
         found = importlib.import_module(f"telechat.bench.{name}").measure()
     else:
         numbers = [int(s) for s in seeds.split(",")]

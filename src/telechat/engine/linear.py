@@ -87,6 +87,11 @@ class Linear:
             if weight.numel() >= SMALL:
                 self._plain = None
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it uses the matrix that it was given, in no other order or form."""
+        return self._int8 is None and self._packed is None
+
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """See the class."""
         if self._int8 is not None:
@@ -117,10 +122,17 @@ def rounded(rows: int) -> int:
 
 
 def stacked(layers: Sequence[nn.Linear], weights: Weights) -> Linear:
-    """Layers of the same input as one: their outputs follow each other."""
+    """Layers of the same input as one: their outputs follow each other.
+
+    Where the joined matrix is used as it is, the layers' own weights become views of it: they are held once.
+    """
     weight = torch.cat([layer.weight.detach() for layer in layers]) if len(layers) > 1 else layers[0].weight.detach()
     bias = None if layers[0].bias is None else torch.cat([layer.bias.detach() for layer in layers])
-    return Linear(weight, bias, weights)
+    joined = Linear(weight, bias, weights)
+    if len(layers) > 1 and joined.is_plain:
+        for layer, part in zip(layers, weight.split([layer.weight.shape[0] for layer in layers]), strict=True):
+            layer.weight.data = part
+    return joined
 
 
 class Norm:

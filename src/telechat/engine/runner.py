@@ -38,14 +38,27 @@ def _attend(q: torch.Tensor, kv: torch.Tensor, mask: torch.Tensor | None, ends: 
     block by block where rows are of different lengths."""
     k, v = kv.chunk(2, 1)
     if mask is None or len(ends) < 2:
-        causal = mask is None and q.shape[2] > 1
-        return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal, enable_gqa=True)
+        return _attend_block(q, k, v, mask)
     parts = []
     for number, end in enumerate(ends):
         mine = slice(number * BLOCK, (number + 1) * BLOCK)
-        seen = mask[mine, ..., :end]
-        parts.append(F.scaled_dot_product_attention(q[mine], k[mine, :, :end], v[mine, :, :end], seen, enable_gqa=True))
+        parts.append(_attend_block(q[mine], k[mine, :, :end], v[mine, :, :end], mask[mine, ..., :end]))
     return torch.cat(parts)
+
+
+def _attend_block(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """`_attend` of rows that all see `mask` (rows, 1, time, end)."""
+    if q.is_cuda and (mask is not None or q.shape[2] == 1) and q.shape[1] != k.shape[1]:
+        # CUDA's fast kernels take no mask together with fewer heads of keys than of queries. The query heads that share
+        # keys stand in line as positions instead, so that those keys are also read once only.
+        rows, heads, time, dim = q.shape
+        group = heads // k.shape[1]
+        in_line = q.reshape(rows, k.shape[1], group * time, dim)
+        if mask is not None:
+            mask = mask[:, :, None].expand(-1, -1, group, -1, -1).flatten(2, 3)
+        return F.scaled_dot_product_attention(in_line, k, v, mask).reshape(q.shape)
+    causal = mask is None and q.shape[2] > 1
+    return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal, enable_gqa=True)
 
 
 def _is_llama_like(layer: Any, config: Any) -> bool:

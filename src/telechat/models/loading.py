@@ -58,6 +58,11 @@ def load_model(folder: str | Path, dtype: torch.dtype | str = "auto", device: st
     return model.to(device or best_device()).eval()
 
 
+def training_device() -> str:
+    """cuda where there is a device, else cpu: a recipe is trained, sampled and judged there."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def best_device() -> str:
     """cuda, npu, mps or cpu: the first that this machine has."""
     for name in ("cuda", "npu", "mps"):

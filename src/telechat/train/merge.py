@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM
 from telechat.core.errors import UserError
 from telechat.core.files import read_json, write_json
 from telechat.core.recipe import MergeStage
+from telechat.models.loading import training_device
 from telechat.train.stage import StageContext, StageResult
 from telechat.train.state import save_model
 
@@ -99,7 +100,7 @@ class _Scores:
         """Mean score of the checkpoint in `folder` on `split`."""
         key = f"{name}/{split}"
         if key not in self.known:
-            model = AutoModelForCausalLM.from_pretrained(folder).eval()
+            model = AutoModelForCausalLM.from_pretrained(folder).to(training_device()).eval()
             count = self.config.dev if split == "dev" else self.config.heldout
             found: Mapping[str, float] = self.context.score(model, split, count, self.kinds)
             self.known[key] = found["mean"]

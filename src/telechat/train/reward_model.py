@@ -131,7 +131,8 @@ def pair_accuracy(model: Any, pairs: Sequence[dict], max_tokens: int) -> dict[st
     for kind in sorted({p["kind"] for p in pairs}):
         mine = [p for p in pairs if p["kind"] == kind]
         right = 0
-        for batch in pair_batches(mine, max_tokens):
+        for pair_batch in pair_batches(mine, max_tokens):
+            batch = pair_batch.to(model.device)
             scores = answer_scores(model, batch, hidden_states(model, batch))
             right += int((scores[0::2] > scores[1::2]).sum())
         out[kind] = (right, len(mine))

@@ -13,6 +13,7 @@ from transformers import AutoModelForSequenceClassification
 from telechat.core.errors import UserError
 from telechat.core.recipe import RewardConfig
 from telechat.core.types import Task, Trajectory
+from telechat.models.loading import training_device
 from telechat.train.batches import collate, grouped
 from telechat.train.examples import trajectory_sample
 from telechat.train.losses import answer_scores
@@ -36,7 +37,7 @@ class RewardModel:
     """Scores trajectories with a trained reward model."""
 
     def __init__(self, folder: Path, max_tokens: int = 16384) -> None:
-        self.model: Any = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+        self.model: Any = AutoModelForSequenceClassification.from_pretrained(folder).to(training_device()).eval()
         self.max_tokens = max_tokens
 
     @torch.no_grad()
@@ -45,7 +46,7 @@ class RewardModel:
         samples = [trajectory_sample(t, 1.0) for t in trajectories]
         out = [0.0] * len(samples)
         for group in grouped(samples, self.max_tokens):
-            batch = collate([samples[i] for i in group])
+            batch = collate([samples[i] for i in group]).to(self.model.device)
             values = answer_scores(self.model, batch, hidden_states(self.model, batch))
             for i, value in zip(group, values.tolist(), strict=True):
                 out[i] = value

@@ -15,7 +15,7 @@ from telechat.chat.render import Renderer
 from telechat.core.progress import Progress
 from telechat.core.recipe import Learning, Recipe
 from telechat.core.types import RolloutParams, Task, Trajectory
-from telechat.models.loading import load_tokenizer
+from telechat.models.loading import load_tokenizer, training_device
 from telechat.train.objective import Loss
 from telechat.train.state import save_model
 from telechat.train.trainer import Source, Trainer
@@ -81,8 +81,8 @@ class StageContext:
         return Renderer(tokenizer, get_format(self.recipe.chat_format))
 
     def model(self) -> Any:
-        """The newest language model, in float32 where there is no accelerator."""
-        return AutoModelForCausalLM.from_pretrained(self.previous)
+        """The newest language model, where it is trained."""
+        return AutoModelForCausalLM.from_pretrained(self.previous).to(training_device())
 
     def train(
         self,

@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from accelerate import Accelerator
 from torch import nn
 
 from telechat.core.files import write_text
 from telechat.core.progress import Progress
 from telechat.core.recipe import OptimizerConfig
+from telechat.models.loading import training_device
 from telechat.train.batches import Batch
 from telechat.train.objective import Loss, Objective
 from telechat.train.optimizer import build_optimizers, learning_rate
@@ -112,7 +112,7 @@ class Trainer:
         save_every: int | None = 50,
         after_step: Callable[[int, nn.Module], None] | None = None,
     ) -> None:
-        self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
+        self.accelerator = Accelerator(cpu=training_device() == "cpu")
         self.model = model
         self.source = source
         self.config = optimizer
