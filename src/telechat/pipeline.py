@@ -155,9 +155,9 @@ def _hardware() -> dict[str, Any]:
 
 def _same_machine(manifest: dict[str, Any], folder: Path) -> None:
     for key, value in _hardware().items():
-        if manifest[key] != value:
+        if manifest.get(key) != value:
             raise UserError(
-                f"{folder}: was begun with {key} {manifest[key]}, here it is {value}; the result would not be bit for bit the "
+                f"{folder}: was begun with {key} {manifest.get(key)}, here it is {value}; the result would not be bit for bit the "
                 f"same. Go on there, or say --any-machine"
             )
 
