@@ -157,8 +157,8 @@ def _same_machine(manifest: dict[str, Any], folder: Path) -> None:
     for key, value in _hardware().items():
         if manifest.get(key) != value:
             raise UserError(
-                f"{folder}: was begun with {key} {manifest.get(key)}, here it is {value}; the result would not be bit for bit the "
-                f"same. Go on there, or say --any-machine"
+                f"{folder}: was begun with {key} {manifest.get(key)}, here it is {value}; the result would not be bit for bit "
+                f"the same. Go on there, or say --any-machine"
             )
 
 
