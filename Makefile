@@ -47,7 +47,7 @@ screenshots: install browser
 OLD := .venv-oldest
 test-oldest:
 	$(PYTHON) -m venv $(OLD)
-	sed 's/^transformers==.*/transformers==5.16.1/; /^tokenizers==/d' constraints.txt > $(OLD)/constraints.txt
+	sed 's/^transformers==.*/transformers==5.16.1/; /^tokenizers==/d; /^huggingface_hub==/d' constraints.txt > $(OLD)/constraints.txt
 	$(OLD)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(OLD)/constraints.txt torch==2.13.0
 	$(OLD)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(OLD)/constraints.txt --editable ".[test]"
 	$(OLD)/bin/python -m pytest -m "not slow and not gpu and not network" tests/models tests/chat tests/engine tests/test_examples.py
