@@ -109,3 +109,18 @@ def test_a_cached_prefix_saves_and_requests_leave_no_memory_behind():
     memory = serving.memory()
     assert memory["late_mb"] < memory["early_mb"] + 10
     assert serving.http_cost("30M")["added"] <= 0.1
+
+
+def test_the_gpu_bench_needs_a_device_and_has_the_published_size():
+    import torch
+
+    from telechat.bench import gpu
+    from telechat.bench.models import random_model
+    from telechat.core.errors import UserError
+
+    with torch.device("meta"):
+        model = random_model(*gpu.SIZES["TeleChat3-36B"], gpu.VOCABULARY, gpu.CONTEXT, tied=False)
+    assert sum(p.numel() for p in model.parameters()) == pytest.approx(36.25e9, rel=1e-3)
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match="no CUDA device"):
+            gpu.measure()

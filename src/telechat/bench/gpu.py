@@ -1,4 +1,5 @@
-"""`telechat bench gpu`: the embedded engine on one GPU, on the family's real sizes in bfloat16 with random weights.
+"""`telechat bench gpu`: the embedded engine on one GPU, on TeleChat3-36B's sizes and smaller ones, in bfloat16 with
+random weights.
 
 Every size that fits the memory is measured, at 1, 8 and 64 requests of 512 tokens that are answered with 128. Decoding
 stands beside the time that reading the weights once takes; `transformers.generate` of the same requests beside both.
@@ -12,18 +13,17 @@ from typing import Any
 
 import torch
 
+from telechat.bench.models import random_model
 from telechat.bench.serve import generate
 from telechat.core.errors import UserError
 from telechat.core.seeds import rng
 from telechat.engine import Engine
-from telechat.models.configuration import Telechat3Config
-from telechat.models.telechat3 import Telechat3ForCausalLM
 
 CONCURRENCY = (1, 8, 64)
 PROMPT, ANSWER = 512, 128
-VOCABULARY = 131072
+VOCABULARY, CONTEXT = 131072, 8192
 
-# name → (hidden, intermediate, layers, heads, kv heads): TeleChat3-36B's own, and smaller ones of its proportions.
+# name → (hidden, intermediate, layers, heads, kv heads): TeleChat3-36B's own, and smaller ones.
 SIZES = {
     "1B": (2048, 8192, 16, 16, 8),
     "7B": (4096, 12288, 30, 32, 8),
@@ -75,29 +75,18 @@ def _seconds(call: Any) -> float:
 
 def _model(hidden: int, intermediate: int, layers: int, heads: int, kv_heads: int) -> Any:
     """A model of these sizes on the device, None when it and its keys and values do not fit."""
-    config = Telechat3Config(
-        vocab_size=VOCABULARY,
-        hidden_size=hidden,
-        intermediate_size=intermediate,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=kv_heads,
-        max_position_embeddings=8192,
-        tie_word_embeddings=False,
-        dtype=torch.bfloat16,
-    )
+    sizes = (hidden, intermediate, layers, heads, kv_heads, VOCABULARY, CONTEXT)
     with torch.device("meta"):
-        numbers = sum(p.numel() for p in Telechat3ForCausalLM(config).parameters())
+        numbers = sum(p.numel() for p in random_model(*sizes, tied=False).parameters())
     positions = 2 * max(CONCURRENCY) * (PROMPT + ANSWER)  # of the engine, and of `transformers`
     needed = 2 * numbers + positions * 4 * layers * kv_heads * (hidden // heads) + 4e9
     if needed > torch.cuda.mem_get_info()[0]:
         return None
-    torch.manual_seed(0)
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)
     try:
         with torch.device("cuda"):
-            return Telechat3ForCausalLM(config).eval()
+            return random_model(*sizes, tied=False).eval()
     finally:
         torch.set_default_dtype(before)
 
@@ -108,6 +97,7 @@ def _row(name: str, model: Any, count: int, read: float) -> dict[str, Any]:
     parameters = sum(p.numel() for p in model.parameters())
     ids = torch.tensor(prompts, device="cuda")
     settings = {"max_new_tokens": ANSWER, "min_new_tokens": ANSWER, "do_sample": False, "pad_token_id": 0}
+    torch.cuda.reset_peak_memory_stats()
     generate(Engine(model, count), prompts)  # warms up
     times = generate(Engine(model, count), prompts)
     with torch.no_grad():

@@ -17,9 +17,16 @@ PIECES, DOCUMENTS = 2048, 300
 
 
 def random_model(
-    hidden: int, intermediate: int, layers: int, heads: int, kv_heads: int, vocabulary: int, context: int
+    hidden: int,
+    intermediate: int,
+    layers: int,
+    heads: int,
+    kv_heads: int,
+    vocabulary: int,
+    context: int,
+    tied: bool = True,
 ) -> Telechat3ForCausalLM:
-    """A model of these sizes; its input and output embeddings are one matrix. Equal sizes give equal weights."""
+    """A model of these sizes; `tied`: its input and output embeddings are one matrix. Equal sizes give equal weights."""
     torch.manual_seed(0)
     config = Telechat3Config(
         vocab_size=vocabulary,
@@ -29,7 +36,7 @@ def random_model(
         num_attention_heads=heads,
         num_key_value_heads=kv_heads,
         max_position_embeddings=context,
-        tie_word_embeddings=True,
+        tie_word_embeddings=tied,
     )
     return Telechat3ForCausalLM(config)
 
