@@ -43,11 +43,11 @@ screenshots: install browser
 	TELECHAT_SCREENSHOTS=$(CURDIR)/docs $(BIN)/python -m pytest -q tests/serve/test_screenshots.py
 	rm -f docs/phone.png
 
-# What touches transformers, on the oldest version that pyproject.toml allows; `make test` has the newest.
+# What touches transformers and numba, on the oldest versions that pyproject.toml allows; `make test` has the newest.
 OLD := .venv-oldest
 test-oldest:
 	$(PYTHON) -m venv $(OLD)
-	sed 's/^transformers==.*/transformers==5.16.1/; /^tokenizers==/d; /^huggingface_hub==/d' constraints.txt > $(OLD)/constraints.txt
+	sed 's/^transformers==.*/transformers==5.16.1/; s/^numba==.*/numba==0.65.0/; /^llvmlite==/d; /^tokenizers==/d; /^huggingface_hub==/d' constraints.txt > $(OLD)/constraints.txt
 	$(OLD)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(OLD)/constraints.txt torch==2.13.0
 	$(OLD)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(OLD)/constraints.txt --editable ".[test]"
 	$(OLD)/bin/python -m pytest -m "not slow and not gpu and not network" tests/models tests/chat tests/engine tests/test_examples.py

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 from typing import Any
 
@@ -15,7 +14,7 @@ QUICKSTART_SECONDS = 600.0
 
 def examine_machine() -> dict[str, Any]:
     """Hardware, versions, the measured matrix rate, what the quickstart may take here, and what is missing."""
-    from telechat.machine import describe_machine
+    from telechat.machine import describe_machine, version_of
     from telechat.sandbox.worker import Worker
 
     found = describe_machine()
@@ -31,19 +30,12 @@ def examine_machine() -> dict[str, Any]:
     budget = QUICKSTART_SECONDS * max(1.0, REFERENCE_GFLOPS / found["gemm_gflops"])
     return {
         "telechat": telechat.__version__,
-        **{name: _version(name) for name in ("torch", "transformers", "tokenizers", "accelerate")},
+        **{name: version_of(name) for name in ("torch", "transformers", "tokenizers", "accelerate", "numba")},
         "machine": found,
         "sandbox": confined,
         "quickstart_budget_seconds": round(budget),
         "missing": missing,
     }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def examine_checkpoint(folder: str) -> dict[str, Any]:

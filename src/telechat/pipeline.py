@@ -33,7 +33,7 @@ from telechat.data.corpora import stdlib_digest
 from telechat.engine import Engine
 from telechat.envs.rollout import LocalRollouts
 from telechat.evals.held_out import evaluate
-from telechat.machine import accelerator, keep_freed_memory
+from telechat.machine import accelerator, keep_freed_memory, version_of
 from telechat.models.loading import load_model, load_tokenizer, training_device
 from telechat.tasks.registry import get_kind
 from telechat.train.stage import Rollouts, StageContext
@@ -139,6 +139,7 @@ def machine(recipe: Recipe) -> dict[str, Any]:
             "python": platform.python_version(),
             "torch": torch.__version__,
             "transformers": transformers.__version__,
+            "numba": version_of("numba"),
         },
         **_hardware(),
         "seed": recipe.seed,

@@ -8,7 +8,7 @@ models those are most of its time.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,9 @@ import torch.nn.functional as F
 from telechat.core.errors import UserError
 from telechat.engine.linear import Norm, Weights, stacked
 from telechat.models.configuration import context_of
+
+if TYPE_CHECKING:
+    from telechat.engine.attention import DecodeAttention
 
 BLOCK = 64  # rows that attend together: to as many positions as the longest of them has
 
@@ -61,6 +64,13 @@ def _attend_block(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch
     return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal, enable_gqa=True)
 
 
+def _after_attention(x: torch.Tensor, attended: torch.Tensor, layer: _Layer) -> torch.Tensor:
+    """The rest of a layer behind its attention, all (rows, time, hidden)."""
+    x = layer.out.add_to(x, attended)
+    gate, up = layer.gate_up(layer.norm2(x)).chunk(2, -1)
+    return layer.down.add_to(x, F.silu(gate) * up)
+
+
 def _is_llama_like(layer: Any, config: Any) -> bool:
     """Whether a decoder layer is what `Runner.forward` computes: anything more would be left out silently."""
     parts = {
@@ -75,6 +85,19 @@ def _is_llama_like(layer: Any, config: Any) -> bool:
             return False
     slides = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
     return getattr(config, "hidden_act", "silu") in ("silu", "swish") and not slides
+
+
+def _decode_attention(runner: Runner) -> DecodeAttention | None:
+    """The kernel for one new token a row, where this model and this machine have one."""
+    if runner.device.type != "cpu" or runner.dtype != torch.float32:
+        return None
+    try:
+        from telechat.engine.attention import DecodeAttention  # numba takes half a second to import
+    except ImportError:
+        return None
+    if not DecodeAttention.is_available():
+        return None
+    return DecodeAttention(runner.heads, runner.kv_heads, runner.head_dim)
 
 
 class Runner:
@@ -95,6 +118,7 @@ class Runner:
         self.kv: list[torch.Tensor] = []  # a layer's (rows, 2 · kv_heads, positions, dim): keys, behind them values
         self.rows = self.max_len = 0
         self.cos = self.sin = torch.empty(0)
+        self._decode_attention = _decode_attention(self)
         self.refresh()
 
     def refresh(self) -> None:
@@ -191,6 +215,8 @@ class Runner:
         """
         time = ids.shape[1]
         x = F.embedding(ids, self.embedding)  # (rows, time, hidden)
+        if self._decode_attention is not None and time == 1 and start is not None and isinstance(rows, slice):
+            return self._decode(x, rows, start)
         steps = torch.arange(time, device=self.device)
         where = steps[None] if start is None else start[:, None] + steps[None]  # (rows or 1, time)
         where = where.clamp_max(self.max_len - 1)  # padding may reach past the end; no prompt's own token lies there
@@ -214,8 +240,15 @@ class Runner:
                 cache[index, :, where] = kv
                 kv = cache[rows, :, :end]
             attended = _attend(q.transpose(1, 2), kv, mask, ends)
-            x = layer.out.add_to(x, attended.transpose(1, 2).flatten(2))
-            gate, up = layer.gate_up(layer.norm2(x)).chunk(2, -1)
-            x = layer.down.add_to(x, F.silu(gate) * up)
+            x = _after_attention(x, attended.transpose(1, 2).flatten(2), layer)
         x = x[torch.arange(len(x), device=self.device), last]  # (rows, hidden)
         return self.head(self.norm(x))
+
+    def _decode(self, x: torch.Tensor, rows: slice, start: torch.Tensor) -> torch.Tensor:
+        """`forward` of one token in each of `rows`, x (rows, 1, hidden), with the kernel for that."""
+        assert self._decode_attention is not None
+        for layer, cache in zip(self.layers, self.kv, strict=True):
+            qkv = layer.qkv(layer.norm1(x)).contiguous()
+            attended = self._decode_attention(qkv, cache[rows], self.cos, self.sin, start)
+            x = _after_attention(x, attended[:, None], layer)
+        return self.head(self.norm(x[:, 0]))
