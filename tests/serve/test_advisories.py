@@ -10,6 +10,7 @@ import json
 import logging
 import socket
 import time
+import timeit
 from urllib.parse import urlsplit
 
 import httpx
@@ -127,12 +128,12 @@ UNITS = ["<param_value>", "<tool_call>f<param_key>", "</param_value>", "[" * 50,
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_cve_2025_48887_reading_takes_time_in_proportion_to_the_text(chat, unit):
-    seconds = []
-    for size in (50_000, 200_000):
+    def fastest(size):
         text = "</think>" + unit * (size // len(unit))
-        begun = time.perf_counter()
-        parse(chat.renderer.format, text, [WEATHER])
-        seconds.append(time.perf_counter() - begun)
+        # a collection of everything that other tests left in memory can fall into any one of them
+        return min(timeit.repeat(lambda: parse(chat.renderer.format, text, [WEATHER]), number=1, repeat=4))
+
+    seconds = [fastest(size) for size in (50_000, 200_000)]
     assert seconds[1] < 40 * max(seconds[0], 0.005)
 
 

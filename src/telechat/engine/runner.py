@@ -19,6 +19,7 @@ from telechat.models.configuration import context_of
 
 if TYPE_CHECKING:
     from telechat.engine.attention import DecodeAttention
+    from telechat.engine.graphs import DecodeGraphs
 
 BLOCK = 64  # rows that attend together: to as many positions as the longest of them has
 
@@ -64,7 +65,7 @@ def _attend_block(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch
     return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal, enable_gqa=True)
 
 
-def _after_attention(x: torch.Tensor, attended: torch.Tensor, layer: _Layer) -> torch.Tensor:
+def after_attention(x: torch.Tensor, attended: torch.Tensor, layer: _Layer) -> torch.Tensor:
     """The rest of a layer behind its attention, all (rows, time, hidden)."""
     x = layer.out.add_to(x, attended)
     gate, up = layer.gate_up(layer.norm2(x)).chunk(2, -1)
@@ -100,6 +101,15 @@ def _decode_attention(runner: Runner) -> DecodeAttention | None:
     return DecodeAttention(runner.heads, runner.kv_heads, runner.head_dim)
 
 
+def _decode_graphs(runner: Runner) -> DecodeGraphs | None:
+    """Captured decode steps, where the device has such."""
+    if runner.device.type != "cuda":
+        return None
+    from telechat.engine.graphs import DecodeGraphs
+
+    return DecodeGraphs(runner)
+
+
 class Runner:
     """A model's weights laid out for generation, and KV slots of `max_len` positions."""
 
@@ -119,6 +129,7 @@ class Runner:
         self.rows = self.max_len = 0
         self.cos = self.sin = torch.empty(0)
         self._decode_attention = _decode_attention(self)
+        self._graphs = _decode_graphs(self)
         self.refresh()
 
     def refresh(self) -> None:
@@ -128,6 +139,8 @@ class Runner:
         self.embedding = model.embed_tokens.weight.detach()
         self.norm = Norm(model.norm)
         self.head = stacked([self.model.lm_head], self.weights)
+        if self._graphs is not None:
+            self._graphs.clear()
 
     @property
     def bytes_per_token(self) -> int:
@@ -139,7 +152,11 @@ class Runner:
         if (rows, max_len) == (self.rows, self.max_len):
             return
         kept, known = min(rows, self.rows), min(max_len, self.max_len)
-        shape = (rows, 2 * self.kv_heads, max_len, self.head_dim)
+        spare = 0  # a slot that rows of a graph write to when nobody uses them
+        if self._graphs is not None:
+            spare = 1
+            self._graphs.clear()
+        shape = (rows + spare, 2 * self.kv_heads, max_len, self.head_dim)
         self.kv = self.kv or [torch.empty(0)] * len(self.layers)
         for number, old in enumerate(self.kv):  # one layer after the other, so that only one is there twice
             new = torch.zeros(shape, dtype=self.dtype, device=self.device)
@@ -153,7 +170,7 @@ class Runner:
         # rotate_half(x)·sin as roll(x)·signed sin: the first half of the sine changes sign.
         self.cos, self.sin = cos[0], torch.cat([-sin[0, :, :half], sin[0, :, half:]], -1)
 
-    def _turns(self, where: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def turns(self, where: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosine and sine at positions `where` for queries, keys and values side by side, (rows or 1, time, heads + 2 ·
         kv_heads, dim): values are turned by nothing, so that one multiplication serves all three."""
         cos, sin = self.cos[where][:, :, None], self.sin[where][:, :, None]
@@ -169,7 +186,7 @@ class Runner:
         for layer in self.kv:
             layer[dst, :, :length] = layer[src, :, :length]
 
-    def _qkv(self, x: torch.Tensor, layer: _Layer, cos: torch.Tensor, sin: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def qkv(self, x: torch.Tensor, layer: _Layer, cos: torch.Tensor, sin: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Queries (rows, time, heads, dim), and keys and values (rows, time, 2 · kv_heads, dim), turned."""
         qkv = layer.qkv(layer.norm1(x))
         qkv = qkv.view(*x.shape[:2], self.heads + 2 * self.kv_heads, self.head_dim)
@@ -190,7 +207,10 @@ class Runner:
         return self.forward(ids.to(self.device), rows, start, min(max(known) + ids.shape[1], self.max_len), last)
 
     def decode(self, tokens: Sequence[int], lengths: Sequence[int]) -> torch.Tensor:
-        """One token in each of the first slots, whose `lengths` positions are filled: logits (rows, vocabulary)."""
+        """One token in each of the first slots, whose `lengths` positions are filled: logits (rows, vocabulary),
+        good until the next call."""
+        if self._graphs is not None and len(tokens) <= self._graphs.most_rows:
+            return self._graphs.decode(tokens, lengths)
         start = torch.tensor(lengths, device=self.device)
         ends = [max(lengths[first : first + BLOCK]) + 1 for first in range(0, len(lengths), BLOCK)]
         last = torch.zeros(len(tokens), dtype=torch.long, device=self.device)
@@ -220,7 +240,7 @@ class Runner:
         steps = torch.arange(time, device=self.device)
         where = steps[None] if start is None else start[:, None] + steps[None]  # (rows or 1, time)
         where = where.clamp_max(self.max_len - 1)  # padding may reach past the end; no prompt's own token lies there
-        cos, sin = self._turns(where)
+        cos, sin = self.turns(where)
         alone = isinstance(rows, slice) and rows.stop - rows.start == 1  # one row has no padding: it fills its slot in order
         mask = index = None
         if start is not None and not (alone and time == 1):
@@ -229,7 +249,7 @@ class Runner:
             numbers = torch.arange(rows.start, rows.stop, device=self.device) if isinstance(rows, slice) else rows
             index = numbers[:, None]
         for layer, cache in zip(self.layers, self.kv, strict=True):
-            q, kv = self._qkv(x, layer, cos, sin)
+            q, kv = self.qkv(x, layer, cos, sin)
             if start is None:
                 kv = kv.transpose(1, 2)
                 cache[rows, :, :time] = kv
@@ -240,7 +260,7 @@ class Runner:
                 cache[index, :, where] = kv
                 kv = cache[rows, :, :end]
             attended = _attend(q.transpose(1, 2), kv, mask, ends)
-            x = _after_attention(x, attended.transpose(1, 2).flatten(2), layer)
+            x = after_attention(x, attended.transpose(1, 2).flatten(2), layer)
         x = x[torch.arange(len(x), device=self.device), last]  # (rows, hidden)
         return self.head(self.norm(x))
 
@@ -250,5 +270,5 @@ class Runner:
         for layer, cache in zip(self.layers, self.kv, strict=True):
             qkv = layer.qkv(layer.norm1(x)).contiguous()
             attended = self._decode_attention(qkv, cache[rows], self.cos, self.sin, start)
-            x = _after_attention(x, attended[:, None], layer)
+            x = after_attention(x, attended[:, None], layer)
         return self.head(self.norm(x[:, 0]))
