@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from telechat.bench.llama_cpp import LlamaCpp, is_installed
 from telechat.bench.models import random_model
-from telechat.bench.serve import ANSWER, CONTEXT, SIZES, generate, prompts_of
+from telechat.bench.serve import ANSWER, CONTEXT, PROMPT, SIZES, generate, prompts_of
 from telechat.bench.timing import interleaved, median
 from telechat.data.corpora import documents
 from telechat.engine import Engine
@@ -30,20 +31,32 @@ def eight_bits(checkpoint: str | None, rounds: int) -> dict[str, Any] | None:
         return None
     model = random_model(*SIZES["110M"], CONTEXT).eval()
     prompts = prompts_of("110M", 1)
-    seconds: dict[str, list[float]] = {"own": [], "int8": []}
+    seconds: dict[str, list[float]] = {"own": [], "int8": [], "q8_0": []}
 
     def run(weights: Weights) -> float:
         seconds[weights].append(generate(Engine(model, 1, weights=weights), prompts)["decode"])
         return float(ANSWER)
 
-    interleaved({"own": lambda: run("own"), "int8": lambda: run("int8")}, rounds)
-    rates = {key: (ANSWER - 1) / median(values[1:]) for key, values in seconds.items()}
+    candidates = {"own": lambda: run("own"), "int8": lambda: run("int8")}
+    theirs = LlamaCpp(model, 1, PROMPT + ANSWER, eight_bits=True) if is_installed() else None
+    if theirs is not None:
+
+        def run_theirs() -> float:
+            seconds["q8_0"].append(theirs.complete(prompts[0], ANSWER)["timings"]["predicted_ms"] / 1000)
+            return float(ANSWER)
+
+        candidates["q8_0"] = run_theirs
+    interleaved(candidates, rounds)
+    rates = {key: (ANSWER - 1) / median(values[1:]) for key, values in seconds.items() if values}
     found: dict[str, Any] = {
         "model": "110M",
         "float32_tokens_per_second": round(rates["own"], 1),
         "int8_tokens_per_second": round(rates["int8"], 1),
         "times": round(rates["int8"] / rates["own"], 2),
     }
+    if theirs is not None:
+        theirs.close()
+        found["llama_cpp_q8_0_tokens_per_second"] = round(rates["q8_0"], 1)
     if checkpoint is not None:
         path = find(checkpoint)
         trained, tokenizer = load_model(path, dtype="float32", device="cpu"), load_tokenizer(path)

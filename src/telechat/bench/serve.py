@@ -1,9 +1,9 @@
 """`telechat bench serve`: the embedded engine against the machine's roofline and beside `transformers`.
 
 Prompts of 128 tokens, answers of 128, for models of 1 M, 30 M and 110 M parameters and 1, 8 and 64 requests at a time;
-decoding and prefill are timed apart. Beside it transformers' `generate`, and its continuous batching at 64. No step can
-be faster than reading the weights once, or than its multiplications at the best rate that torch reaches on this machine
-at that batch (`F.linear`, or oneDNN with weights in its own order):
+decoding and prefill are timed apart. Beside it transformers' `generate`, its continuous batching at 64, and llama.cpp
+where it is installed. No step can be faster than reading the weights once, or than its multiplications at the best rate
+that torch reaches on this machine at that batch (`F.linear`, or oneDNN with weights in its own order):
 
     decode step ≥ max(weight bytes / bandwidth, 2 · parameters · batch / GEMM rate(batch)) + KV bytes / bandwidth
     prefill     ≥ 2 · parameters · tokens / GEMM rate(tokens)
@@ -18,6 +18,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from telechat.bench import llama_cpp
 from telechat.bench.models import random_model
 from telechat.bench.timing import interleaved, median
 from telechat.core.seeds import rng
@@ -117,7 +118,12 @@ def _row(name: str, count: int, read: float, rounds: int) -> dict[str, Any]:
     candidates: dict[str, Callable[[], float]] = {"telechat": ours, "transformers": theirs}
     if count == max(CONCURRENCY):
         candidates["continuous_batching"] = lambda: _continuous(model, prompts)
+    theirs_in_c = llama_cpp.LlamaCpp(model, count, PROMPT + ANSWER) if llama_cpp.is_installed() else None
+    if theirs_in_c is not None:
+        candidates["llama.cpp"] = lambda: float(ANSWER * len(theirs_in_c.complete_all(prompts, ANSWER)))
     rates = {key: median(values) for key, values in interleaved(candidates, rounds).items()}
+    if theirs_in_c is not None:
+        theirs_in_c.close()
     prefill, decode = median(times["prefill"][1:]), median(times["decode"][1:])
     step, whole = _roofline(name, parameters, count, read)
     return {
