@@ -27,6 +27,7 @@ class ScriptedEngine:
         self.broken: Exception | None = None
         self.prompts: list[list[int]] = []
         self.seen: list[list[SamplingParams]] = []
+        self.salts: list[str] = []
         self._numbers = itertools.count()
         self._clock = threading.Event()  # never set: a wait that is a pause
 
@@ -41,6 +42,7 @@ class ScriptedEngine:
             raise UserError("the prompt is empty")
         self.prompts.append(list(prompt))
         self.seen.append(list(params))
+        self.salts.append(salt)
         request = Request(next(self._numbers), list(prompt), list(params), [Completion() for _ in params], len(params))
         self.requests.append(request)
         return request

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from telechat.chat.formats import get_format
+from telechat.chat.presets import get_preset
 from telechat.serve.messages import BILLING, CountRequest, MessagesRequest
 
 from .test_chat_completions import CALL
@@ -206,3 +207,16 @@ def test_a_crash_is_an_error_event(scripted):
 
     with pytest.raises(anthropic.APIError):
         read()
+
+
+def test_fields_of_chat_requests_count_here_too(scripted):
+    url, engine, _ = scripted("</think>ok<_end>")
+    ask(url, extra_body={"preset": "math", "repetition_penalty": 1.3, "stop": ["never"], "cache_salt": "mine"})
+    (params,) = engine.seen[-1]
+    preset = get_preset("math", get_format("telechat3-coder"))
+    assert (params.temperature, params.top_p, params.repetition_penalty) == (preset.temperature, preset.top_p, 1.3)
+    assert engine.salts[-1] == "mine"
+    ask(url, extra_body={"preset": None, "top_k": 7})
+    assert engine.seen[-1][0].top_k == 7
+    with pytest.raises(anthropic.BadRequestError, match="preset"):
+        ask(url, extra_body={"preset": "poetry"})

@@ -21,7 +21,7 @@ from telechat.core.errors import UserError
 from telechat.serve.completions import samples_of
 from telechat.serve.job import Job
 from telechat.serve.run import Run, Sample, failure
-from telechat.serve.schemas import MAX_STOPS, MAX_TOKENS, Body, ChatRequest
+from telechat.serve.schemas import MAX_STOPS, MAX_TOKENS, Body, ChatRequest, ForeignRequest
 from telechat.serve.session import ChatModel
 from telechat.serve.wire import ApiError, json_bytes
 from telechat.serve.worker import EngineFailure, Worker
@@ -47,7 +47,7 @@ class OutputConfig(Body):
     format: dict[str, Any] | None = None
 
 
-class MessagesRequest(Body):
+class MessagesRequest(ForeignRequest):
     """The body of a messages request."""
 
     model: str
@@ -86,7 +86,7 @@ class MessagesRequest(Body):
         shape = self.output_config.format if self.output_config else None
         if shape is not None and shape.get("type") == "json_schema":
             body["response_format"] = {"type": "json_schema", "json_schema": {"schema": shape.get("schema")}}
-        return checked({key: value for key, value in body.items() if value is not None})
+        return checked({**self.extensions, **{key: value for key, value in body.items() if value is not None}})
 
 
 class CountRequest(Body):

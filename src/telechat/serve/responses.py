@@ -23,7 +23,7 @@ from telechat.serve.completions import samples_of
 from telechat.serve.job import Job
 from telechat.serve.messages import checked, objects
 from telechat.serve.run import Run, Sample, failure
-from telechat.serve.schemas import MAX_TOKENS, Body, ChatRequest
+from telechat.serve.schemas import MAX_TOKENS, Body, ChatRequest, ForeignRequest
 from telechat.serve.session import ChatModel
 from telechat.serve.wire import ApiError, json_bytes
 from telechat.serve.worker import EngineFailure, Worker
@@ -38,7 +38,7 @@ class TextOptions(Body):
     format: dict[str, Any] | None = None
 
 
-class ResponsesRequest(Body):
+class ResponsesRequest(ForeignRequest):
     """The body of a responses request."""
 
     model: str
@@ -76,8 +76,7 @@ class ResponsesRequest(Body):
             "stream": self.stream,
             "response_format": self._format(),
         }
-        extra = {k: v for k, v in (self.model_extra or {}).items() if k in _PASSED}
-        return checked({key: value for key, value in {**body, **extra}.items() if value is not None}), names
+        return checked({**self.extensions, **{key: value for key, value in body.items() if value is not None}}), names
 
     def _choice(self, names: ToolNames) -> Any:
         choice = self.tool_choice
@@ -100,19 +99,6 @@ class ResponsesRequest(Body):
         if shape.get("type") == "json_schema":
             return {"type": "json_schema", "json_schema": {"name": shape.get("name"), "schema": shape.get("schema")}}
         return {"type": shape.get("type")}
-
-
-_PASSED = (
-    "seed",
-    "top_k",
-    "min_p",
-    "repetition_penalty",
-    "stop",
-    "preset",
-    "thinking_token_budget",
-    "ignore_eos",
-    "cache_salt",
-)
 
 
 @dataclass

@@ -38,6 +38,21 @@ class Body(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
 
 
+EXTENSIONS = frozenset(
+    ("seed", "top_k", "min_p", "repetition_penalty", "stop", "preset", "thinking_token_budget", "ignore_eos", "cache_salt")
+)
+"""Fields of a chat request that requests of the other APIs may have beside their own."""
+
+
+class ForeignRequest(Body):
+    """A request of another API, which becomes a chat request."""
+
+    @property
+    def extensions(self) -> dict[str, Any]:
+        """Its fields that belong to chat requests."""
+        return {key: value for key, value in (self.model_extra or {}).items() if key in EXTENSIONS}
+
+
 class TextPart(Body):
     """The only content part that a text model reads."""
 
