@@ -209,3 +209,20 @@ def test_the_plugin_is_light():
     program = "import sys, telechat.backends.vllm_plugin; print('telechat.backends.vllm_parsers' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("delta", [4, 10_000])
+def test_the_bench_has_vllms_parser_read_the_same(delta):
+    """What `telechat bench parser` times beside ours gives the same calls."""
+    from telechat.bench.parser import _TOOLS, _Glm, as_glm, sample_texts
+
+    fmt, text = sample_texts(3000)["many calls (xml)"]
+    theirs = _Glm()
+    glm = as_glm(text)
+    seen = [theirs.feed(glm[i : i + delta]) for i in range(0, len(glm), delta)] + [theirs.finish()]
+    arguments: dict[int, str] = {}
+    for call in (call for part in seen if part for call in part.tool_calls):
+        arguments[call.index] = arguments.get(call.index, "") + (call.function.arguments or "")
+    ours = parse(fmt, text, _TOOLS).message.tool_calls
+    assert len(ours) > 3
+    assert [json.loads(arguments[i]) for i in sorted(arguments)] == [call.arguments for call in ours]

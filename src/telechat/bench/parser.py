@@ -1,9 +1,12 @@
-"""`telechat bench parser`: the parser beside the one in transformers, on the same text in the same process."""
+"""`telechat bench parser`: the parser beside the one in transformers, on the same text in the same process; where vLLM
+is installed, its parser for GLM-4.7 as well, whose calls differ from TeleChat3-Coder's in the names of two tags."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
+from types import SimpleNamespace
 from typing import Any
 
 from telechat.chat.formats import CALL, CALL_END, FORMATS, Format
@@ -16,7 +19,7 @@ _TOOLS = [{"name": "write", "parameters": {"properties": {"text": {"type": "stri
 
 
 def measure() -> dict[str, Any]:
-    """Every sample text, beside transformers."""
+    """Every sample text, beside transformers and vLLM."""
     rows = measure_parser(beside=True)
     return {"texts": [{k: round(v, 2) if isinstance(v, float) else v for k, v in row.items()} for row in rows]}
 
@@ -41,7 +44,7 @@ def sample_texts(size: int) -> dict[str, tuple[Format, str]]:
 def measure_parser(size: int = 2_000_000, delta: int = 4, repeats: int = 3, beside: bool = False) -> list[dict[str, Any]]:
     """One row for each sample text: MB/s in one go and µs for each delta of `delta` characters, the best of `repeats`.
 
-    `beside` adds the same figures for transformers' `ResponseParser`, which needs transformers to be installed.
+    `beside` adds the same figures for transformers' `ResponseParser`, and for vLLM's parser where there is one.
     """
     rows = []
     for name, (fmt, text) in sample_texts(size).items():
@@ -50,6 +53,11 @@ def measure_parser(size: int = 2_000_000, delta: int = 4, repeats: int = 3, besi
         if beside:
             theirs = _figures(lambda fmt=fmt: _transformers_parser(fmt), "finalize", text, delta, repeats)  # type: ignore[misc]
             row |= {f"transformers_{key}": value for key, value in theirs.items()}
+            if fmt.name == "telechat3-coder" and find_spec("vllm") is not None:
+                theirs = _figures(
+                    _Glm, "finish", text.replace("<param_", "<arg_").replace("</param_", "</arg_"), delta, repeats
+                )
+                row |= {f"vllm_{key}": value for key, value in theirs.items()}
         rows.append(row)
     return rows
 
@@ -77,3 +85,29 @@ def _transformers_parser(fmt: Format) -> Any:
 
     tools = [{"type": "function", "function": tool} for tool in _TOOLS]
     return ResponseParser(response_template(fmt), prefix=fmt.generation_prompt, tools=tools)
+
+
+def as_glm(text: str) -> str:
+    """What GLM-4.7 would write in place of TeleChat3-Coder's `text`."""
+    return text.replace("<param_", "<arg_").replace("</param_", "</arg_")
+
+
+class _Glm:
+    """vLLM's parser of GLM-4.7's outputs, from text alone."""
+
+    def __init__(self) -> None:
+        from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+        from vllm.parser.glm47_moe import Glm47MoeParser
+
+        tools = [{"type": "function", "function": tool} for tool in _TOOLS]
+        self._request = ChatCompletionRequest(model="m", messages=[{"role": "user", "content": "x"}], tools=tools)
+        tokenizer = SimpleNamespace(get_vocab=dict, chat_template=None)
+        self._parser = Glm47MoeParser(tokenizer, self._request.tools)
+
+    def feed(self, text: str) -> Any:
+        """The next piece."""
+        return self._parser.parse_delta(text, [], self._request, finished=False)
+
+    def finish(self) -> Any:
+        """There is no more."""
+        return self._parser.parse_delta("", [], self._request, finished=True)
