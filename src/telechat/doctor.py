@@ -42,9 +42,10 @@ def examine_checkpoint(folder: str) -> dict[str, Any]:
 
     Raises `UserError` when there is no checkpoint.
     """
+    from telechat.backends.launch import reasoning_parser, tool_parser
+    from telechat.chat.detect import format_of, same_template
     from telechat.models.examine import examine
     from telechat.models.loading import load_tokenizer
-    from telechat.serve.session import format_of, same_template
 
     found = examine(folder)
     told = found.to_dict()
@@ -55,6 +56,10 @@ def examine_checkpoint(folder: str) -> dict[str, Any]:
     chat_format = format_of(tokenizer)
     if tokenizer.chat_template and not same_template(tokenizer, chat_format):
         told["odd"].append(f"its chat template differs from {chat_format.name}'s; that format is used, `--format` changes it")
+    if found.vocabulary and len(tokenizer) > found.vocabulary:
+        told["odd"].append(
+            f"its tokenizer has {len(tokenizer)} tokens and the model {found.vocabulary}: ids beyond those cannot be read"
+        )
     return {
         **told,
         "tokenizer": type(tokenizer).__name__,
@@ -63,4 +68,6 @@ def examine_checkpoint(folder: str) -> dict[str, Any]:
         "format": chat_format.name,
         "reasoning": chat_format.thinking,
         "tool_calls": chat_format.calls,
+        "reasoning_parser": reasoning_parser(chat_format),
+        "tool_call_parser": tool_parser(chat_format),
     }

@@ -15,8 +15,9 @@ from chat_cases import CODER, WEATHER, bot, byte_tokenizer, call, openai, user
 from transformers import PreTrainedTokenizerFast
 from typer.testing import CliRunner, Result
 
+from telechat.chat.formats import get_format
 from telechat.chat.render import Renderer, render_text
-from telechat.chat.template import attach, detect_format
+from telechat.chat.template import attach
 from telechat.cli import parse, render
 from telechat.core.errors import UserError
 
@@ -113,18 +114,42 @@ def test_render_says_what_is_missing(run: Callable[..., Result], write: Callable
         assert message in str(done.exception)
 
 
-def test_the_format_of_a_published_template_is_recognised() -> None:
-    assert detect_format("{{ '<_user>' }}{{ '<_bot>' }}") is not None
-    assert detect_format("{{ '<|im_start|>' }}") is detect_format(None) is None
-    shown = {name: detect_format(f"<_user><_bot>{marks}") for name, marks in MARKS.items()}
-    assert [fmt.name if fmt else None for fmt in shown.values()] == list(shown)
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ({"role": "assistant", "tool_calls": 5}, "tool_calls must be a list"),
+        ({"role": "assistant", "tool_calls": [{"name": "f", "arguments": "[" * 100_000}]}, "are not JSON"),
+        ({"role": ["user"]}, "unknown role"),
+    ],
+)
+def test_odd_messages_are_one_line(
+    run: Callable[..., Result], write: Callable[[str, Any], str], message: Any, said: str
+) -> None:
+    done = run("render", "--format", "t1", "--messages", write("m.json", [message]))
+    assert isinstance(done.exception, UserError)
+    assert said in str(done.exception)
 
 
-MARKS = {
-    "telechat2.5": "你是中国电信星辰语义大模型，英文名是TeleChat",
-    "telechat3": "<think>",
-    "telechat3-coder": "<think><param_key>",
-}
+def test_a_number_of_thousands_of_digits_is_one_line(run: Callable[..., Result], write: Callable[[str, Any], str]) -> None:
+    done = run("render", "--format", "t1", "--messages", write("m.json", b'[{"role": "user", "n": ' + b"9" * 5000 + b"}]"))
+    assert isinstance(done.exception, UserError)
+
+
+def test_parse_reads_as_a_checkpoints_own_format(run: Callable[..., Result], tmp_path: Path) -> None:
+    tokenizer = byte_tokenizer()
+    attach(tokenizer, get_format("telechat3-coder"))
+    tokenizer.save_pretrained(tmp_path)
+    done = run("parse", "--model", str(tmp_path), "--json", stdin="plan</think>Hi.<_end>")
+    assert json.loads(done.stdout)["message"]["reasoning_content"] == "plan"
+    assert isinstance(run("parse", stdin="x").exception, UserError)
+
+
+def test_odd_schemas_are_no_reason_to_stop(run: Callable[..., Result], write: Callable[[str, Any], str]) -> None:
+    schema = {"properties": {"a": {"allOf": 5}, "b": {"anyOf": "x"}}}
+    tools = write("t.json", [{"name": "f", "parameters": schema}])
+    text = "</think><tool_call>f<param_key>a</param_key><param_value>1</param_value></tool_call>"
+    done = run("parse", "--format", "telechat3-coder", "--tools", tools, "--json", stdin=text)
+    assert json.loads(done.stdout)["message"]["tool_calls"][0]["function"]["name"] == "f"
 
 
 def test_parse_shows_the_openai_message(run: Callable[..., Result], write: Callable[[str, Any], str]) -> None:

@@ -153,6 +153,8 @@ def test_garbage_keeps_every_word(pieces: list[str]) -> None:
         ("plan</think>answer", False),
         ("plan</think>answer<tool_c", False),
         ("plan</think><tool_call>", True),
+        ("plan</think><tool_call>get_wea", True),
+        ("plan</think>a <tool_call> is a tag", False),
         ("plan</think><tool_call>get_weather<param_key>city</param_key><param_value>x", True),
         ("plan</think><tool_call>get_weather<param_key>city</param_key><param_value>x</param_value>", True),
         ("plan</think><tool_call>get_weather<param_key>city</param_key><param_value>x</param_value></tool_call>", False),

@@ -173,6 +173,16 @@ PUBLISHED: list[tuple[str, Format, list[Message], dict[str, Any], str]] = [
         "<_system><_user>q<_bot></think><tool_call>get_weather<param_key>city</param_key>"
         "<param_value>before</think>after</param_value></tool_call><_end>",
     ),
+    (
+        "Coder: content keeps its spaces where no thinking stands before it",
+        CODER,
+        [user("a"), bot(" x \n", "thought"), user("b"), bot(" y \n"), user("c"), bot(" z \n", "thought")],
+        {"add_generation_prompt": False},
+        "<_system><_user>a<_bot></think> x \n<_end><_user>b<_bot></think> y \n<_end>"
+        "<_user>c<_bot><think>\nthought\n</think>z<_end>",
+    ),
+    ("2.5: an empty system message is the default", CLASSIC, [system(""), user("q")], {}, f"<_system>{S0}\n<_user>q<_bot>"),
+    ("T1: an empty system message is the default", T1, [system(""), user("q")], {}, f"<_system>{S0}\n<_user>q<_bot><think>\n"),
 ]
 
 
@@ -260,7 +270,10 @@ def test_other_spellings_of_messages(fmt: Format) -> None:
         {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
         {"role": "assistant", "reasoning": "plan", "tool_calls": [{"name": "f", "arguments": {"x": 1}}]},
         {"role": "tool", "content": None},
+        {"role": "bot", "content": "so", "reasoning_content": "", "reasoning": "under the other name"},
     ]
+    read = [Message.from_dict(m) for m in messages]
+    assert (read[-1].role, read[-1].reasoning_content) == ("assistant", "under the other name")
     assert by_jinja(fmt, messages) == render_text(fmt, [Message.from_dict(m) for m in messages])
 
 

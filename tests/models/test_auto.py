@@ -41,3 +41,16 @@ def test_it_does_not_import_transformers_or_torch():
     program = "import sys, telechat; print({'torch', 'transformers'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("present", [("cuda", "npu"), ("npu", "mps"), ("mps",), ()])
+def test_the_best_device_is_chosen(monkeypatch, present):
+    import types
+
+    import torch
+
+    from telechat.models.loading import best_device
+
+    for name in ("cuda", "npu", "mps"):
+        monkeypatch.setattr(torch, name, types.SimpleNamespace(is_available=lambda name=name: name in present), raising=False)
+    assert best_device() == (*present, "cpu")[0]

@@ -189,3 +189,12 @@ def test_rope_theta_comes_from_the_checkpoint(tmp_path):
     folder = checkpoint(tmp_path / "model", rope_theta=1000000)
     model = AutoModelForCausalLM.from_pretrained(folder)
     torch.testing.assert_close(model.model.rotary_emb.inv_freq, 1.0 / 1e6 ** (torch.arange(0, 16, 2) / 16))
+
+
+def test_one_way_of_stretching_positions_at_a_time():
+    with pytest.raises(ValueError, match="leave one out"):
+        TelechatConfig(
+            vocab_size=64, ntk_length=32768, rope_parameters={"rope_type": "dynamic", "factor": 4.0, "rope_theta": 1e4}
+        )
+    plain = {"rope_type": "dynamic", "factor": 1.0, "rope_theta": 1e4}  # as the published 7B-32K says
+    assert TelechatConfig(vocab_size=64, ntk_length=32768, rope_parameters=plain).ntk_length == 32768

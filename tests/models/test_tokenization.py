@@ -12,7 +12,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from telechat.core.errors import UserError
-from telechat.models.tokenization import Telechat3Tokenizer, TelechatTokenizer, convert
+from telechat.models.loading import load_tokenizer
+from telechat.models.tokenization import Telechat3Tokenizer, TelechatTokenizer, convert, disagreements
 
 SHARED = Path(__file__).parents[3] / "shared" / "tokenizer"
 FAMILIES = {"telechat2": TelechatTokenizer, "telechat3": Telechat3Tokenizer}
@@ -138,3 +139,41 @@ def test_what_is_no_tokenizer_is_refused_in_one_line(tmp_path):
     bad.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(UserError, match="no SentencePiece"):
         convert(bad)
+
+
+def test_names_that_the_settings_give_to_spare_pieces_count(tmp_path):
+    """The published TeleChat2-3B calls ids 9 and 10 <tool_call> and </tool_call>; no id may lie past the embedding."""
+    from tests.models.published import telechat25
+
+    folder = telechat25(tmp_path)
+    before = AutoTokenizer.from_pretrained(folder)
+    spare, other = before.convert_tokens_to_ids(["<_sep>", "<_observation>"])
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    token = {"lstrip": False, "rstrip": False, "normalized": False, "single_word": False, "special": True}
+    settings["added_tokens_decoder"] = {
+        str(spare): {"content": "<tool_call>", **token},
+        str(other): {"content": "</tool_call>", **token},
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert len(tokenizer) == len(before)
+    assert tokenizer.convert_tokens_to_ids(["<tool_call>", "</tool_call>"]) == [spare, other]
+    assert tokenizer("a<tool_call>b", add_special_tokens=False).input_ids.count(spare) == 1
+    assert disagreements(folder) == [
+        f"id {spare} is <_sep> in tokenizer.model and <tool_call> in tokenizer_config.json",
+        f"id {other} is <_observation> in tokenizer.model and </tool_call> in tokenizer_config.json",
+    ]
+
+
+def test_a_folder_whose_settings_name_no_class_gets_the_familys_tokenizer(tmp_path):
+    from tests.models.published import telechat3_coder
+
+    folder = telechat3_coder(tmp_path / "m")
+    expected = load_tokenizer(folder)
+    assert expected.response_template["fields"]["thinking"]["open"] == "<think>"
+    (folder / "tokenizer_config.json").unlink()
+    found = load_tokenizer(folder)
+    assert type(found) is type(expected) is Telechat3Tokenizer
+    text = "<_user>生抽 x_1<_bot><think>"
+    assert found(text).input_ids == expected(text).input_ids
+    assert found.decode(found(text, add_special_tokens=False).input_ids) == text

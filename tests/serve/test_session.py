@@ -3,32 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from transformers import PreTrainedTokenizerFast
 
-from telechat.chat.formats import FORMATS
-from telechat.chat.template import attach
 from telechat.core.errors import UserError
 from telechat.core.types import Message
 from telechat.engine import SamplingParams
-from telechat.serve.session import ChatModel, format_of
-
-
-@pytest.fixture
-def blank(chat) -> PreTrainedTokenizerFast:
-    """The family's tokenizer without a template."""
-    return PreTrainedTokenizerFast(tokenizer_object=chat.tokenizer.backend_tokenizer, eos_token="<_end>")
-
-
-@pytest.mark.parametrize("name", FORMATS)
-def test_the_template_tells_the_format(blank, name):
-    attach(blank, FORMATS[name])
-    assert format_of(blank).name == name
-    blank.chat_template += "{# as somebody else wrote it #}"
-    assert format_of(blank).name == name
-
-
-def test_without_a_template_it_is_the_coders(blank):
-    assert format_of(blank).name == "telechat3-coder"
+from telechat.serve.session import ChatModel
 
 
 def test_a_conversation(chat):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shlex
 import shutil
 import sys
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from typing import Literal, NoReturn
 from telechat.chat.formats import Format
 from telechat.chat.template import chat_template
 from telechat.core.errors import UserError
-from telechat.core.files import read_json, write_text
+from telechat.core.files import write_text
+from telechat.models.configuration import context_of
+from telechat.models.loading import load_config
 
 EngineName = Literal["vllm", "sglang"]
 
@@ -38,21 +41,20 @@ class Launch:
         """The context to serve: what was asked for, at most what the checkpoint holds.
 
         Engines that multiply the YaRN factor into it once more read positions beyond the rotary table."""
-        config = read_json(self.model / "config.json")
-        limit = config.get("max_position_embeddings") or config.get("seq_length")
+        limit = context_of(load_config(self.model))
         if limit and self.context and self.context > limit:
             raise UserError(f"--context {self.context}: {self.name} holds {limit} tokens at most")
         return self.context or limit
 
-    @property
-    def tool_parser(self) -> str:
-        """The name under which our plugin registers the parser of this format."""
-        return "telechat3" if self.format.calls == "xml" else "telechat2.5"
 
-    @property
-    def reasoning_parser(self) -> str | None:
-        """None for a format that does not think."""
-        return "telechat3" if self.format.thinks else None
+def tool_parser(fmt: Format) -> str:
+    """The name under which our plugins register the parser of this format's calls."""
+    return "telechat3" if fmt.calls == "xml" else "telechat2.5"
+
+
+def reasoning_parser(fmt: Format) -> str | None:
+    """The same for its thinking; None for a format that does not think."""
+    return "telechat3" if fmt.thinks else None
 
 
 def template_file(fmt: Format) -> Path:
@@ -73,9 +75,9 @@ def vllm_command(launch: Launch) -> list[str]:
         command += ["--max-model-len", str(launch.max_len)]
     if launch.tensor_parallel > 1:
         command += ["--tensor-parallel-size", str(launch.tensor_parallel)]
-    command += ["--enable-auto-tool-choice", "--tool-call-parser", launch.tool_parser]
-    if launch.reasoning_parser:
-        command += ["--reasoning-parser", launch.reasoning_parser]
+    command += ["--enable-auto-tool-choice", "--tool-call-parser", tool_parser(launch.format)]
+    if thinks := reasoning_parser(launch.format):
+        command += ["--reasoning-parser", thinks]
     if not launch.has_template:
         command += ["--chat-template", str(template_file(launch.format))]
     if launch.playground:
@@ -92,9 +94,9 @@ def sglang_command(launch: Launch) -> list[str]:
         command += ["--context-length", str(launch.max_len)]
     if launch.tensor_parallel > 1:
         command += ["--tp-size", str(launch.tensor_parallel)]
-    command += ["--tool-call-parser", launch.tool_parser]
-    if launch.reasoning_parser:
-        command += ["--reasoning-parser", launch.reasoning_parser]
+    command += ["--tool-call-parser", tool_parser(launch.format)]
+    if thinks := reasoning_parser(launch.format):
+        command += ["--reasoning-parser", thinks]
     if not launch.has_template:
         command += ["--chat-template", str(template_file(launch.format))]
     return command
@@ -109,6 +111,7 @@ def start(engine: EngineName, launch: Launch) -> NoReturn:
     found = shutil.which(command[0]) if engine == "vllm" else importlib.util.find_spec("sglang")
     if found is None:
         raise UserError(f"{engine} is not installed here: pip install 'telechat[{engine}]' in an environment with a GPU")
+    print(f"telechat: {shlex.join(command)}", file=sys.stderr, flush=True)
     environment = dict(os.environ)
     if launch.api_key:
         if engine == "vllm":

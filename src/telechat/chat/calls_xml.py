@@ -93,7 +93,9 @@ class XmlCall:
             return self._finish(State.NOT_A_CALL, pos)
         tag = "" if i < 0 else self._tags.after_name.at(data, i)
         if tag == "":
-            return self._wait(pos)
+            begun = data[pos : len(data) if i < 0 else i].strip()
+            name_like = " " not in begun or any(known.startswith(begun) for known in self._types.names)
+            return self._wait(pos) if name_like or not final else self._finish(State.NOT_A_CALL, pos)
         name = data[pos:i].strip()
         if tag in (KEY, CALL_END) and valid_name(name, self._types):
             self._name = name

@@ -145,7 +145,7 @@ def _check(messages: Sequence[Message]) -> None:
 
 def _system(writer: _Writer, fmt: Format, system: str | None, tools: Sequence[Mapping[str, Any]]) -> None:
     writer.control(SYSTEM)
-    writer.text(fmt.default_system if system is None else system)
+    writer.text(system or fmt.default_system)
     if tools:
         writer.template(fmt.tools_head)
         writer.text("\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools))
@@ -179,15 +179,17 @@ def _turn(writer: _Writer, fmt: Format, message: Message, show_thinking: bool) -
     writer.control(BOT)
     if fmt.thinking == "current":
         writer.control(THINK_END)
-    writer.text(_shown_content(fmt, message), True)
+    writer.text(_shown_content(fmt, message, thought=False), True)
     _calls(writer, fmt, message.tool_calls)
     writer.control(END, True)
 
 
-def _shown_content(fmt: Format, message: Message) -> str:
+def _shown_content(fmt: Format, message: Message, thought: bool = True) -> str:
+    """The content as the format writes it; `thought`: behind the message's thinking, if it has any."""
     content = message.content or ""
     if fmt.thinking == "current":
-        return split_thinking(message)[1].strip()
+        thinking, content = split_thinking(message)
+        return content.strip() if thought and thinking else content
     if fmt.thinking == "dropped":
         return content.rsplit(THINK_END, 1)[-1].lstrip("\n")
     return content
@@ -244,7 +246,7 @@ def _open_turn(writer: _Writer, fmt: Format, message: Message) -> None:
         else:
             writer.control(BOT)
             writer.control(THINK_END)
-        writer.text(content.strip(), True)
+        writer.text(content.strip() if thinking else content, True)
     else:
         writer.control(BOT)
         writer.text(_shown_content(fmt, message), True)

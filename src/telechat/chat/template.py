@@ -11,7 +11,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from telechat.chat.formats import DEFAULT_SYSTEM, FORMATS, Format
+from telechat.chat.formats import Format
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -67,17 +67,3 @@ def attach(tokenizer: PreTrainedTokenizerBase, fmt: Format) -> None:
     """Give a tokenizer the format's templates; `save_pretrained` keeps them with the checkpoint."""
     tokenizer.chat_template = chat_template(fmt)
     tokenizer.response_template = response_template(fmt)
-
-
-def detect_format(template: str | None) -> Format | None:
-    """The format that a checkpoint's Jinja template writes, by its marks; None for templates of other families."""
-    if not template or "<_bot>" not in template or "<_user>" not in template:
-        return None
-    for fmt in FORMATS.values():
-        if template.rstrip("\n") == chat_template(fmt):
-            return fmt
-    if "<param_key>" in template:
-        return FORMATS["telechat3-coder"]
-    if "<think>" not in template:
-        return FORMATS["telechat2.5"]
-    return FORMATS["t1" if DEFAULT_SYSTEM in template else "telechat3"]

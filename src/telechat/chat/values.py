@@ -208,7 +208,8 @@ def _allowed(schema: Any, root: Any, seen: frozenset[str]) -> frozenset[str] | N
         if isinstance(parts, Sequence) and parts:
             options = [_allowed(part, root, seen) for part in parts]
             limits.append(None if None in options else frozenset().union(*(o for o in options if o is not None)))
-    for part in schema.get("allOf") or ():
+    every = schema.get("allOf")
+    for part in every if isinstance(every, Sequence) and not isinstance(every, str) else ():
         limits.append(_allowed(part, root, seen))
     known = [limit for limit in limits if limit is not None]
     if not known:

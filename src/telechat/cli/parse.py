@@ -13,23 +13,24 @@ if TYPE_CHECKING:
     from telechat.chat.parser import Parsed
 
 _FORMAT = typer.Option("--format", help="telechat2.5, t1, telechat3 or telechat3-coder.", show_default=False)
+_MODEL = typer.Option(help="A checkpoint folder or a finished run directory: its own format.", show_default=False)
 _TOOLS = typer.Option(help="A JSON list of OpenAI tools: their schemas type the arguments.", show_default=False)
 _CHUNK = typer.Option(help="Feed the text in pieces of this many characters, and show the deltas.", show_default=False)
 
 
 def command(
-    format_name: Annotated[str, _FORMAT],
-    tools: Annotated[Optional[Path], _TOOLS] = None,  # noqa: UP045 (typer reads it at run time)
+    format_name: Annotated[Optional[str], _FORMAT] = None,  # noqa: UP045 (typer reads it at run time)
+    model: Annotated[Optional[Path], _MODEL] = None,  # noqa: UP045
+    tools: Annotated[Optional[Path], _TOOLS] = None,  # noqa: UP045
     chunk: Annotated[Optional[int], _CHUNK] = None,  # noqa: UP045
     as_json: Annotated[bool, typer.Option("--json", help="The OpenAI message as one JSON document.")] = False,
 ) -> None:
     """Read what a model generated after the generation prompt from stdin, and show the message that it means."""
-    from telechat.chat.formats import get_format
     from telechat.chat.parser import StreamParser
-    from telechat.cli.render import read_tools, write_text
+    from telechat.cli.render import read_tools, the_format, write_text
     from telechat.core.errors import UserError
 
-    fmt = get_format(format_name)
+    fmt, _ = the_format("parse", format_name, model)
     if chunk is not None and chunk < 1:
         raise UserError(f"--chunk {chunk}: at least 1 character is needed")
     parser = StreamParser(fmt, read_tools(tools) if tools is not None else ())

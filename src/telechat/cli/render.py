@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-    from telechat.chat.render import Rendered
+    from telechat.chat.formats import Format
     from telechat.core.types import Message
 
 _FORMAT = typer.Option("--format", help="telechat2.5, t1, telechat3 or telechat3-coder.", show_default=False)
@@ -32,42 +32,41 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="text, ids and mask as one JSON document.")] = False,
 ) -> None:
     """Show the text that a conversation becomes; with --model and --json its token ids and loss mask too."""
-    from telechat.chat.formats import get_format
-    from telechat.chat.render import render_text
-    from telechat.core.errors import UserError
+    from telechat.chat.render import Renderer, render_text
 
-    if format_name is None and model is None:
-        raise UserError("telechat render: say how, with --format NAME or --model FOLDER")
-    fmt = None if format_name is None else get_format(format_name)
+    fmt, tokenizer = the_format("render", format_name, model)
     conversation, given = read_conversation(messages)
     if tools is not None:
         given = read_tools(tools)
     ids: list[int] | None = None
     mask: list[int] | None = None
-    if model is None:
-        assert fmt is not None
+    if tokenizer is None:
         text = render_text(fmt, conversation, given, not no_generation_prompt)
     else:
-        rendered = _with_model(model, format_name, conversation, given, not no_generation_prompt)
+        rendered = Renderer(tokenizer, fmt).render(conversation, given, not no_generation_prompt)
         text, ids, mask = rendered.text, rendered.ids, rendered.mask
     if as_json:
         text = json.dumps({"text": text, "ids": ids, "mask": mask}, ensure_ascii=False) + "\n"
     write_text(text)
 
 
-def _with_model(
-    folder: Path, format_name: str | None, messages: list[Message], tools: list[dict[str, Any]], prompt: bool
-) -> Rendered:
+def the_format(command: str, name: str | None, folder: Path | None) -> tuple[Format, PreTrainedTokenizerFast | None]:
+    """The format that is named, or else the one of the checkpoint in `folder`, and that checkpoint's tokenizer."""
     from telechat.chat.formats import get_format
-    from telechat.chat.render import Renderer
-    from telechat.chat.template import detect_format
     from telechat.core.errors import UserError
 
+    if folder is None:
+        if name is None:
+            raise UserError(f"telechat {command}: say how, with --format NAME or --model FOLDER")
+        return get_format(name), None
+    from telechat.chat.detect import known_format  # with jinja2, which formats alone do not need
+
+    chosen = get_format(name) if name is not None else None
     tokenizer = _tokenizer(folder)
-    fmt = get_format(format_name) if format_name else detect_format(tokenizer.chat_template)
+    fmt = chosen or known_format(tokenizer)
     if fmt is None:
         raise UserError(f"{folder}: its chat template is not one of the TeleChat formats; name one with --format")
-    return Renderer(tokenizer, fmt).render(messages, tools, prompt)
+    return fmt, tokenizer
 
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerFast:
@@ -134,6 +133,8 @@ def read_document(path: Path) -> Any:
         raise UserError(f"{path}: line {error.lineno}, column {error.colno}: is not JSON: {error.msg}") from None
     except RecursionError:
         raise UserError(f"{path}: is nested too deeply") from None
+    except ValueError as error:  # an integer of thousands of digits
+        raise UserError(f"{path}: cannot be used as JSON: {error}") from None
 
 
 def write_text(text: str) -> None:

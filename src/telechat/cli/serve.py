@@ -181,10 +181,10 @@ def _launch(options: Options) -> None:
     from typing import cast
 
     from telechat.backends.launch import COMMANDS, EngineName, Launch, start
+    from telechat.chat.detect import format_of, same_template
     from telechat.chat.formats import get_format
     from telechat.models.hub import find
-    from telechat.models.loading import load_tokenizer
-    from telechat.serve.session import format_of, same_template
+    from telechat.models.loading import load_config, load_tokenizer
 
     if options.engine not in COMMANDS:
         known = ", ".join(("native", *COMMANDS))
@@ -195,6 +195,8 @@ def _launch(options: Options) -> None:
         )
     folder = find(options.model)
     tokenizer = load_tokenizer(folder)
+    if options.engine == "sglang" and load_config(folder).model_type == "telechat":
+        raise UserError(f"{options.model}: SGLang has no TeleChat2 architecture; use --engine vllm, or the native engine")
     fmt = get_format(options.chat_format) if options.chat_format else format_of(tokenizer)
     launch = Launch(
         model=folder,

@@ -62,6 +62,8 @@ def read_json(path: str | Path) -> Any:
         raise UserError(f"{path}: cannot be read: {error}") from None
     except json.JSONDecodeError as error:
         raise UserError(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: cannot be used as JSON: {error}") from None
 
 
 def write_jsonl(path: str | Path, rows: Iterable[Any]) -> None:

@@ -55,17 +55,19 @@ class Message:
         `reasoning_content` or `reasoning`, content may be text parts. Raises `ValueError` on anything else."""
         if not isinstance(data, dict):
             raise ValueError(f"a message must be an object, not {type(data).__name__}")
-        role = data.get("role")
-        if role == "developer":
-            role = "system"
+        role: Any = data.get("role")
+        role = {"developer": "system", "bot": "assistant"}.get(role, role) if isinstance(role, str) else role
         if role not in ("system", "user", "assistant", "tool"):
             raise ValueError(f"unknown role {data.get('role')!r}; use system, user, assistant or tool")
-        reasoning = data.get("reasoning_content")
+        reasoning = data.get("reasoning_content") or data.get("reasoning")
         if reasoning is None:
-            reasoning = data.get("reasoning")
+            reasoning = data.get("reasoning_content")
         if reasoning is not None and not isinstance(reasoning, str):
             raise ValueError("reasoning_content must be text")
-        calls = tuple(_call_from_dict(call) for call in data.get("tool_calls") or ())
+        called = data.get("tool_calls") or ()
+        if not isinstance(called, (list, tuple)):
+            raise ValueError("tool_calls must be a list")
+        calls = tuple(_call_from_dict(call) for call in called)
         call_id = data.get("tool_call_id")
         return cls(role, _text_of(data.get("content")), reasoning, calls, None if call_id is None else str(call_id))
 
@@ -91,7 +93,7 @@ def _call_from_dict(call: Any) -> ToolCall:
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments) if arguments.strip() else {}
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             raise ValueError(f"the arguments of tool call {function['name']!r} are not JSON") from None
     if arguments is None:
         arguments = {}

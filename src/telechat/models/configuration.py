@@ -29,8 +29,18 @@ def normalise_rope(parameters: dict[str, Any]) -> dict[str, Any]:
         return parameters
     out = {key: value for key, value in parameters.items() if key != "type"}
     out["rope_type"] = "yarn"
-    out.setdefault("attention_factor", YARN_TEMPERATURE * math.log(out["factor"]) + 1.0)
+    factor = out.get("factor")
+    if isinstance(factor, bool) or not isinstance(factor, (int, float)) or factor <= 0:
+        raise ValueError(f"rotary scaling telechat3-yarn: factor is {factor!r}; a positive number is needed")
+    if out.get("attention_factor") is None:
+        out["attention_factor"] = YARN_TEMPERATURE * math.log(factor) + 1.0
     return out
+
+
+def need_heads(name: str, heads: Any) -> None:
+    """Raise `ValueError` for what is no number of attention heads."""
+    if not isinstance(heads, int) or heads < 1:
+        raise ValueError(f"{name} is {heads!r}; a model has at least one attention head")
 
 
 class TelechatConfig(PreTrainedConfig):
@@ -85,10 +95,21 @@ class TelechatConfig(PreTrainedConfig):
         if self.num_key_value_heads is None:
             self.num_key_value_heads = self.n_head
         if self.head_dim is None:
+            need_heads("n_head", self.n_head)
             self.head_dim = self.hidden_size // self.n_head
         if self.max_position_embeddings is None:
             self.max_position_embeddings = self.ntk_length or self.seq_length
+        _one_scaling(self.ntk_length, kwargs.get("rope_scaling") or self.rope_parameters)
         super().__post_init__(**kwargs)
+
+
+def _one_scaling(ntk_length: int | None, rope: Any) -> None:
+    """Raise `ValueError` when `ntk_length` and a rotary scaling would both stretch the positions. A "dynamic" one with
+    factor 1, which the published 7B-32K names, stretches nothing."""
+    kind = rope.get("rope_type", rope.get("type", "default")) if isinstance(rope, dict) else "default"
+    if ntk_length is None or kind == "default" or (kind == "dynamic" and rope.get("factor", 1.0) == 1.0):
+        return
+    raise ValueError(f"ntk_length {ntk_length} and rotary scaling {kind!r} cannot both apply; leave one out")
 
 
 class Telechat3Config(LlamaConfig):
@@ -99,8 +120,12 @@ class Telechat3Config(LlamaConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         """Normalise the rotary scaling before Llama reads it."""
         register_models()
-        if kwargs.get("rope_scaling"):
-            kwargs["rope_scaling"] = normalise_rope(dict(kwargs["rope_scaling"]))
+        need_heads("num_attention_heads", self.num_attention_heads)
+        scaling = kwargs.get("rope_scaling")
+        if scaling:
+            if not isinstance(scaling, dict):
+                raise ValueError(f"rope_scaling is {scaling!r}; an object is needed, or null")
+            kwargs["rope_scaling"] = normalise_rope(scaling)
         given: Any = getattr(self, "rope_parameters", None)
         if given:
             self.rope_parameters = normalise_rope(dict(given))

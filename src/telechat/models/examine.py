@@ -12,8 +12,10 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from telechat.core.errors import UserError, one_line
 from telechat.core.files import read_json
-from telechat.models.first_generation import TELECHAT1_VOCABULARY
+from telechat.models.configuration import context_of
+from telechat.models.first_generation import is_telechat1
 from telechat.models.hub import find
+from telechat.models.loading import BROKEN, read_object, why
 from telechat.models.telechat2 import FUSED, RENAMED
 from telechat.models.tokenization import disagreements
 
@@ -50,6 +52,7 @@ class Examination:
     shards: int
     bytes: int
     dtypes: list[str]
+    vocabulary: int | None
     context: int | None
     rope: dict[str, Any]
     odd: list[str]
@@ -62,22 +65,21 @@ class Examination:
 def examine(folder: str | Path) -> Examination:
     """Look at a checkpoint folder; raises `UserError` when it is none at all."""
     path = find(folder)
-    raw = read_json(path / "config.json")
-    if not isinstance(raw, dict):
-        raise UserError(f"{path / 'config.json'}: is no JSON object")
+    raw = read_object(path / "config.json")
     weights = read_headers(path)
     config, problems = _config(path, raw)
-    problems += weights.problems
+    problems += [*weights.problems, *_unreadable(path)]
+    extra: list[str] = []
     if config is not None and not problems:
-        problems += _against_model(config, weights.shapes)
+        problems, extra = _against_model(config, weights.shapes)
     rope = dict(getattr(config, "rope_parameters", None) or {})
-    architecture = (raw.get("architectures") or ["?"])[0]
+    architectures = raw.get("architectures")
     shards = sorted(path.glob("*.safetensors"))
     return Examination(
         folder=str(path),
         what=_what(raw, config),
         model_type=raw.get("model_type"),
-        architecture=architecture,
+        architecture=str(architectures[0]) if isinstance(architectures, list) and architectures else "?",
         loads=not problems,
         problems=problems,
         parameters=sum(_size(shape) for shape in weights.shapes.values()),
@@ -85,9 +87,10 @@ def examine(folder: str | Path) -> Examination:
         shards=len(shards),
         bytes=weights.bytes,
         dtypes=sorted(weights.dtypes),
-        context=getattr(config, "max_position_embeddings", None),
+        vocabulary=getattr(config, "vocab_size", None),
+        context=None if config is None else context_of(config),
         rope=rope,
-        odd=[*_odd_config(raw, rope), *_odd_files(path, raw), *disagreements(path)],
+        odd=[*_odd_config(raw, rope), *_odd_files(path, raw), *extra],
     )
 
 
@@ -99,7 +102,7 @@ def _size(shape: tuple[int, ...]) -> int:
 
 
 def _what(raw: dict[str, Any], config: Any) -> str:
-    if raw.get("model_type") == "telechat" and raw.get("vocab_size", TELECHAT1_VOCABULARY) == TELECHAT1_VOCABULARY:
+    if is_telechat1(raw):
         return "TeleChat1"
     known = NAMES.get(str(raw.get("model_type")))
     return known or (f"{raw.get('model_type')} (transformers)" if config is not None else "unknown")
@@ -110,7 +113,7 @@ def read_headers(path: Path) -> Weights:
     found = Weights()
     shards = sorted(path.glob("*.safetensors"))
     index = path / "model.safetensors.index.json"
-    wanted = read_json(index).get("weight_map", {}) if index.is_file() else {}
+    wanted = _weight_map(index, found.problems) if index.is_file() else {}
     missing = sorted(set(wanted.values()) - {shard.name for shard in shards})
     if missing:
         found.problems.append(f"shards that the index names are missing: {', '.join(missing[:5])}")
@@ -133,25 +136,47 @@ def read_headers(path: Path) -> Weights:
     return found
 
 
+def _weight_map(index: Path, problems: list[str]) -> dict[str, str]:
+    """tensor → shard of an index; what is wrong with it goes to `problems`."""
+    found = read_json(index)
+    names = found.get("weight_map") if isinstance(found, dict) else None
+    if isinstance(names, dict) and all(isinstance(shard, str) for shard in names.values()):
+        return names
+    problems.append(f"{index.name}: weight_map is no object of tensor and file names")
+    return {}
+
+
+def _unreadable(path: Path) -> list[str]:
+    """Which of the smaller files cannot be used, and why."""
+    out = []
+    for name in ("tokenizer_config.json", "generation_config.json"):
+        if (path / name).is_file():
+            try:
+                read_object(path / name)
+            except UserError as error:
+                out.append(str(error))
+    return out
+
+
 def _config(path: Path, raw: dict[str, Any]) -> tuple[Any, list[str]]:
     """The configuration as transformers reads it, or why it does not."""
     try:
-        return AutoConfig.from_pretrained(path, local_files_only=True), []
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        kind = raw.get("model_type")
-        why = one_line(error)[:200]
-        return None, [f"config.json cannot be used (model_type {kind!r}): {why}"]
+        config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+        context_of(config)
+        return config, []
+    except BROKEN as error:
+        return None, [f"config.json cannot be used (model_type {raw.get('model_type')!r}): {why(error)}"]
 
 
-def _against_model(config: Any, found: dict[str, tuple[int, ...]]) -> list[str]:
-    """What the model that the configuration describes lacks in the tensors that are there, and the other way round."""
+def _against_model(config: Any, found: dict[str, tuple[int, ...]]) -> tuple[list[str], list[str]]:
+    """What the model that the configuration describes lacks in the tensors that are there, and what is there besides."""
     try:
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
-    except (ValueError, KeyError, TypeError, RuntimeError, ZeroDivisionError) as error:
-        return [one_line(error)[:300]]
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except BROKEN as error:
+        return [why(error)], []
     if config.model_type == "deepseek_v3" or getattr(model, "_checkpoint_conversion_mapping", None):
-        return []  # experts are stored one by one and fused on loading: names differ on purpose
+        return [], []  # experts are stored one by one and fused on loading: names differ on purpose
     wanted = {name: tuple(p.shape) for name, p in model.named_parameters()}
     if config.model_type == "telechat" and any(name.startswith("transformer.") for name in found):
         wanted = published_shapes(wanted)
@@ -163,7 +188,10 @@ def _against_model(config: Any, found: dict[str, tuple[int, ...]]) -> list[str]:
     if wrong:
         name = wrong[0]
         out.append(f"{len(wrong)} tensors have another shape, the first {name}: {found[name]} in place of {wanted[name]}")
-    return out
+    tied = set(getattr(model, "_tied_weights_keys", None) or ())
+    extra = sorted(set(found) - set(wanted) - tied - {name for name, _ in model.named_buffers()})
+    more = [f"{len(extra)} tensors have no place in the model and are not read, the first {extra[0]}"] if extra else []
+    return out, more
 
 
 def published_shapes(shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
@@ -189,16 +217,18 @@ def _odd_config(raw: dict[str, Any], rope: dict[str, Any]) -> list[str]:
     if raw.get("auto_map"):
         out.append("auto_map names remote code; it is not run")
     scaling = raw.get("rope_scaling") or raw.get("rope_parameters") or {}
+    scaling = scaling if isinstance(scaling, dict) else {}
     original, factor = scaling.get("original_max_position_embeddings"), scaling.get("factor")
     context = raw.get("max_position_embeddings")
-    if original and factor and context and context > original * factor:
+    reach = original * factor if isinstance(original, (int, float)) and isinstance(factor, (int, float)) else None
+    if reach and isinstance(context, int) and context > reach:
         out.append(
             f"max_position_embeddings {context} is longer than the rotary scaling reaches "
-            f"({original} x {factor:g} = {original * factor:g}); answers beyond that are not what it was trained for"
+            f"({original} x {factor:g} = {reach:g}); answers beyond that are not what it was trained for"
         )
     if scaling.get("rope_type", scaling.get("type")) == "telechat3-yarn":
         out.append(
-            f"rotary scaling telechat3-yarn: YaRN with an attention factor of {rope.get('attention_factor', 0):.5f} "
+            f"rotary scaling telechat3-yarn: YaRN with an attention factor of {rope.get('attention_factor') or 0:.5f} "
             f"(0.07 in place of 0.1); programs that take it for plain YaRN answer a little wrong"
         )
     return out
@@ -210,11 +240,18 @@ def _odd_files(path: Path, raw: dict[str, Any]) -> list[str]:
     pickles = sorted(p.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for p in path.glob(pattern))
     if pickles:
         out.append(f"pickled files are never read: {', '.join(pickles[:5])}")
-    named = {str(value).split("--")[-1].split(".")[0] + ".py" for value in (raw.get("auto_map") or {}).values()}
+    code = raw.get("auto_map")
+    named = {str(value).split("--")[-1].split(".")[0] + ".py" for value in (code.values() if isinstance(code, dict) else ())}
     absent = sorted(name for name in named if not (path / name).is_file())
     if absent:
         out.append(f"auto_map names files that are not here: {', '.join(absent)}")
-    settings = path / "tokenizer_config.json"
-    if settings.is_file() and read_json(settings).get("unk_token") == "<_end>":
+    try:
+        settings = read_object(path / "tokenizer_config.json") if (path / "tokenizer_config.json").is_file() else {}
+        out += disagreements(path)
+    except UserError:  # told among the problems, or when the tokenizer is loaded
+        return out
+    if settings.get("unk_token") == "<_end>":
         out.append("tokenizer_config.json calls <_end> the unknown token, a known slip of the published file")
+    if not settings.get("tokenizer_class"):
+        out.append("tokenizer_config.json names no tokenizer class; telechat takes the family's, other programs may not")
     return out

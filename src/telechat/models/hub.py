@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -44,7 +45,10 @@ def find(model: str | Path) -> Path:
     if named is None:
         return check_folder(model)
     source, name = named
-    return check_folder(_cached(source, name) or pull(name, source))
+    path = check_folder(_cached(source, name) or pull(name, source))
+    if note := licence_note(path, name):
+        print(f"telechat: {note}", file=sys.stderr)
+    return path
 
 
 def pull(name: str, source: Source = "hf", revision: str | None = None, folder: Path | None = None) -> Path:

@@ -9,14 +9,16 @@ appears around special tokens, so nobody needs `spaces_between_special_tokens=Fa
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerFast
 
+from telechat.chat.detect import known_format
 from telechat.chat.formats import get_format
-from telechat.chat.template import chat_template
+from telechat.chat.template import chat_template, response_template
 from telechat.core.errors import UserError
 from telechat.core.files import read_json
 from telechat.models.first_generation import REFUSAL, TELECHAT1_VOCABULARY
@@ -46,9 +48,17 @@ def read_pieces(file: Path) -> list[tuple[str, float, int]]:
 _NORMAL, _UNKNOWN, _CONTROL, _USER, _UNUSED, _BYTE = 1, 2, 3, 4, 5, 6
 
 
-def convert(file: Path) -> Tokenizer:
-    """A `tokenizers.Tokenizer` that encodes and decodes as the SentencePiece model in `file` does."""
+def convert(file: Path, declared: Mapping[int, str] | None = None) -> Tokenizer:
+    """A `tokenizers.Tokenizer` that encodes and decodes as the SentencePiece model in `file` does.
+
+    `declared`: names that the settings beside it give to ids. A control piece is renamed so when no piece has that name:
+    the published TeleChat2-3B calls two of its spare pieces `<tool_call>` and `</tool_call>`.
+    """
     pieces = read_pieces(file)
+    known = {piece for piece, _, _ in pieces}
+    for number, name in (declared or {}).items():
+        if number < len(pieces) and pieces[number][2] == _CONTROL and name not in known:
+            pieces[number] = (name, *pieces[number][1:])
     if len(pieces) == TELECHAT1_VOCABULARY:
         raise UserError(f"{file}: {REFUSAL}")
     vocabulary = {piece: i for i, (piece, _, _) in enumerate(pieces)}
@@ -117,13 +127,27 @@ def disagreements(folder: Path) -> list[str]:
     vocabulary, settings = folder / "tokenizer.model", folder / "tokenizer_config.json"
     if not (vocabulary.is_file() and settings.is_file()):
         return []
-    declared = read_json(settings).get("added_tokens_decoder") or {}
-    ids = {piece: number for number, (piece, _, _) in enumerate(read_pieces(vocabulary))}
-    return [
-        f"{token['content']} is {ids[token['content']]} in tokenizer.model and {number} in tokenizer_config.json"
-        for number, token in declared.items()
-        if token["content"] in ids and ids[token["content"]] != int(number)
-    ]
+    pieces = [piece for piece, _, _ in read_pieces(vocabulary)]
+    ids = {piece: number for number, piece in enumerate(pieces)}
+    out = []
+    for number, name in declared_tokens(read_json(settings)).items():
+        if ids.get(name, number) != number:
+            out.append(f"{name} is {ids[name]} in tokenizer.model and {number} in tokenizer_config.json")
+        elif name not in ids and number < len(pieces):
+            out.append(f"id {number} is {pieces[number]} in tokenizer.model and {name} in tokenizer_config.json")
+        elif name not in ids:
+            out.append(f"{name} is not in tokenizer.model; tokenizer_config.json adds it as id {number}")
+    return out
+
+
+def declared_tokens(settings: Any) -> dict[int, str]:
+    """id → token of `added_tokens_decoder` in a tokenizer_config.json; entries that are none are left out."""
+    found = settings.get("added_tokens_decoder") if isinstance(settings, dict) else None
+    return {
+        int(number): token["content"]
+        for number, token in (found.items() if isinstance(found, dict) else ())
+        if str(number).isdecimal() and isinstance(token, dict) and isinstance(token.get("content"), str)
+    }
 
 
 class TelechatTokenizer(PreTrainedTokenizerFast):
@@ -137,6 +161,9 @@ class TelechatTokenizer(PreTrainedTokenizerFast):
         if kwargs.get("chat_template") is None:
             kwargs["chat_template"] = chat_template(get_format(self.default_format))
         super().__init__(*args, **kwargs)
+        known = known_format(self)
+        if known is not None and getattr(self, "response_template", None) is None:
+            self.response_template = response_template(known)
 
     @classmethod
     def convert_to_native_format(cls, trust_remote_code: bool = False, **kwargs: Any) -> dict[str, Any]:
@@ -144,7 +171,8 @@ class TelechatTokenizer(PreTrainedTokenizerFast):
         exactly (transformers' own conversion of SentencePiece files is not)."""
         vocabulary, ready = kwargs.get("vocab_file"), kwargs.get("tokenizer_file")
         if not (ready and Path(ready).is_file()) and vocabulary and Path(vocabulary).is_file():
-            kwargs["tokenizer_object"] = convert(Path(vocabulary))
+            declared = {int(number): str(token) for number, token in (kwargs.get("added_tokens_decoder") or {}).items()}
+            kwargs["tokenizer_object"] = convert(Path(vocabulary), declared)
         return kwargs
 
 
@@ -152,6 +180,10 @@ class Telechat3Tokenizer(TelechatTokenizer):
     """TeleChat3's and TeleChat3-Coder's tokenizer: the same conversion of another vocabulary."""
 
     default_format: ClassVar[str] = "telechat3"
+
+
+OF_MODEL: dict[str, type[TelechatTokenizer]] = {"telechat": TelechatTokenizer, "telechat3": Telechat3Tokenizer}
+"""model_type → the tokenizer of such models."""
 
 
 class _Anchor(PreTrainedConfig):

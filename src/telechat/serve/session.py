@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from jinja2 import TemplateError
 
-from telechat.chat.formats import BOT, FORMATS, OBSERVATION, SYSTEM, THINK, USER, Format, get_format
+from telechat.chat.detect import format_of
+from telechat.chat.formats import BOT, OBSERVATION, SYSTEM, USER, Format, get_format
 from telechat.chat.parser import Delta
 from telechat.chat.presets import Preset
-from telechat.chat.render import Renderer, render_text
+from telechat.chat.render import Renderer
 from telechat.core.errors import UserError
 from telechat.core.types import Message
 from telechat.engine import Engine, SamplingParams
@@ -22,40 +22,6 @@ from telechat.engine.linear import Weights
 from telechat.models.hub import find
 from telechat.models.loading import best_device, load_model, load_tokenizer
 from telechat.serve.answer import Answer
-
-DEFAULT_FORMAT = "telechat3-coder"
-_PROBE = Message("user", "hi")
-
-
-def format_of(tokenizer: Any) -> Format:
-    """The chat format that a checkpoint was made for: the one that says what its chat template says.
-
-    A template that says it in other words counts by the generation prompt it ends in. Without a template that can be
-    used, a vocabulary that cannot think is of TeleChat2.5, and any other gets the format of TeleChat3-Coder.
-    """
-    shown = _probe(tokenizer)
-    for fmt in FORMATS.values():
-        if same_template(tokenizer, fmt):
-            return fmt
-    for name in ("telechat3-coder", "telechat3", "telechat2.5"):
-        if shown.endswith(get_format(name).generation_prompt):
-            return get_format(name)
-    return get_format(DEFAULT_FORMAT if THINK in tokenizer.get_vocab() else "telechat2.5")
-
-
-def same_template(tokenizer: Any, fmt: Format) -> bool:
-    """Whether the checkpoint's own template shows a question as `fmt` does."""
-    return _probe(tokenizer) == render_text(fmt, [_PROBE])
-
-
-def _probe(tokenizer: Any) -> str:
-    """One question as the checkpoint's own template shows it; empty when there is no template that can show it."""
-    if not isinstance(tokenizer.chat_template, str):
-        return ""
-    try:
-        return str(tokenizer.apply_chat_template([_PROBE.to_dict()], tokenize=False, add_generation_prompt=True))
-    except (TemplateError, TypeError, ValueError, LookupError):
-        return ""
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,8 @@ class Calculator(World):
 
 
 class ToolCalculator(MultiTurnKind):
-    """What is left to compute in thought, then the call of its first step; the answer is the last result."""
+    """The steps in order in the first thought, one of them in each later one, each before its call; the answer is the
+    last result."""
 
     name = "tool_calculator"
     group = "agent"
@@ -65,8 +66,10 @@ class ToolCalculator(MultiTurnKind):
             calls.append(ToolCall(name, {"a": total, "b": value}))
             total = {"add": total + value, "sub": total - value, "mul": total * value}[name]
             values.append(value)
-        rest = [f" {OPERATORS[name]} {value}" for name, value in zip(names, values, strict=True)]
-        turns = [(f"{call.arguments['a']}{''.join(rest[i:])}", [call]) for i, call in enumerate(calls)]
+        steps = [f" {OPERATORS[name]} {value}" for name, value in zip(names, values, strict=True)]
+        marks = ["first", "then", "last"] if len(steps) == 3 else ["first", "last"]
+        plan = "".join(f"; {mark}{step}" for mark, step in zip(marks[1:], steps[1:], strict=True))
+        turns = [(f"{marks[i]} {call.arguments['a']}{steps[i]}{'' if i else plan}", [call]) for i, call in enumerate(calls)]
         direct = [(None, [call]) for call in calls]
         text = rng.choice(TRANSFER if transfer else WORDINGS).format(
             sum=_expression(start, names, values),
