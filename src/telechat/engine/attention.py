@@ -9,34 +9,19 @@ result does not depend on the batch.
 from __future__ import annotations
 
 import ctypes
-import functools
 import math
-from pathlib import Path
-from typing import Any
 
-import llvmlite.binding
 import numpy as np
 import torch
-from numba import carray, cfunc, njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba import carray, njit
 
-# What the compiler may do to sums: another order, and a product added in one step.
-MATH = {"reassoc", "contract", "nsz", "arcp"}
+from telechat.engine.openmp import LOG2_E, LOWEST, MATH, compiled, pointer, power_of_two, thread_count, thread_number
+
 ROW_COST = 8  # a row's own work, in positions, where the work is split between threads
 ARGUMENTS = 12
 
 f32 = np.float32
-# 2^x for |x| ≤ ½: the powers of ln 2 over the factorials; the first one left out is 1.2e-7.
-P1, P2, P3, P4, P5, P6 = (f32(math.log(2) ** k / math.factorial(k)) for k in range(1, 7))
-ZERO, HALF, ONE, LOWEST = f32(0), f32(0.5), f32(1), f32(-126)
-LOG2_E = math.log2(math.e)
-
-
-@intrinsic
-def _pointer(context: Any, address: Any) -> Any:
-    """An address as the pointer that `carray` takes."""
-    return types.voidptr(types.int64), lambda context, builder, signature, args: builder.inttoptr(args[0], cgutils.voidptr_t)
+ZERO, HALF, ONE = f32(0), f32(0.5), f32(1)
 
 
 @njit(fastmath=MATH, error_model="numpy")
@@ -88,8 +73,7 @@ def _weigh(scores, length, top, exponents, powers):  # type: ignore[no-untyped-d
     for p in range(length):
         x = max(scores[p] - top, LOWEST)
         whole = np.floor(x + HALF)
-        x -= whole
-        scores[p] = ONE + x * (P1 + x * (P2 + x * (P3 + x * (P4 + x * (P5 + x * P6)))))
+        scores[p] = power_of_two(x - whole)
         exponents[p] = (np.int32(whole) + 127) << 23
     total = ZERO
     for p in range(length):
@@ -131,10 +115,10 @@ def _attend(qkv, cache, cos, sin, lengths, out, first, last, scratch):  # type: 
     kv_heads, positions = cache.shape[1] // 2, cache.shape[2]
     group = heads // kv_heads
     scale = f32(LOG2_E / math.sqrt(dim))
-    scores = carray(_pointer(scratch), (group, positions), np.float32)
-    q = carray(_pointer(scratch + 4 * group * positions), (group, dim), np.float32)
-    exponents = carray(_pointer(scratch + 4 * group * (positions + dim)), (positions,), np.int32)
-    powers = carray(_pointer(scratch + 4 * group * (positions + dim)), (positions,), np.float32)
+    scores = carray(pointer(scratch), (group, positions), np.float32)
+    q = carray(pointer(scratch + 4 * group * positions), (group, dim), np.float32)
+    exponents = carray(pointer(scratch + 4 * group * (positions + dim)), (positions,), np.int32)
+    powers = carray(pointer(scratch + 4 * group * (positions + dim)), (positions,), np.float32)
     done = 0
     for row in range(rows):
         at = min(lengths[row], positions - 1)  # a row that is over may be counted on
@@ -154,24 +138,20 @@ def _attend(qkv, cache, cos, sin, lengths, out, first, last, scratch):  # type: 
             done += at + ROW_COST
 
 
-_thread = types.ExternalFunction("omp_get_thread_num", types.int32())
-_threads = types.ExternalFunction("omp_get_num_threads", types.int32())
-
-
 def _entry(data):  # type: ignore[no-untyped-def]
     """What each of OpenMP's threads runs: its share of the work that `data`, the addresses and sizes, describes."""
     a = carray(data, (ARGUMENTS,), np.int64)
     rows, heads, kv_heads, positions, dim = a[0], a[1], a[2], a[3], a[4]
-    qkv = carray(_pointer(a[5]), (rows, heads + 2 * kv_heads, dim), np.float32)
-    cache = carray(_pointer(a[6]), (rows, 2 * kv_heads, positions, dim), np.float32)
-    cos = carray(_pointer(a[7]), (positions, dim), np.float32)
-    sin = carray(_pointer(a[8]), (positions, dim), np.float32)
-    lengths = carray(_pointer(a[9]), (rows,), np.int64)
-    out = carray(_pointer(a[10]), (rows, heads, dim), np.float32)
+    qkv = carray(pointer(a[5]), (rows, heads + 2 * kv_heads, dim), np.float32)
+    cache = carray(pointer(a[6]), (rows, 2 * kv_heads, positions, dim), np.float32)
+    cos = carray(pointer(a[7]), (positions, dim), np.float32)
+    sin = carray(pointer(a[8]), (positions, dim), np.float32)
+    lengths = carray(pointer(a[9]), (rows,), np.int64)
+    out = carray(pointer(a[10]), (rows, heads, dim), np.float32)
     work = 0
     for row in range(rows):
         work += kv_heads * (lengths[row] + ROW_COST)
-    me, threads = np.int64(_thread()), np.int64(_threads())
+    me, threads = np.int64(thread_number()), np.int64(thread_count())
     scratch = a[11] + 4 * me * _scratch(heads // kv_heads, positions, dim)
     _attend(qkv, cache, cos, sin, lengths, out, work * me // threads, work * (me + 1) // threads, scratch)
 
@@ -182,45 +162,14 @@ def _scratch(group, positions, dim):  # type: ignore[no-untyped-def]
     return group * (positions + dim) + positions
 
 
-def _openmp() -> Path | None:
-    """The OpenMP library (GNU's) that torch uses: its own, or the only one in this process."""
-    maps = Path("/proc/self/maps")
-    if not (torch.backends.openmp.is_available() and maps.exists()):
-        return None
-    loaded = {Path(line.split()[-1]) for line in maps.read_text().splitlines() if "libgomp" in line}
-    home = Path(torch.__file__).parent
-    own = {path for path in loaded if home in path.parents or path.parent == home.with_name("torch.libs")}
-    return next(iter(own or loaded)) if len(own or loaded) == 1 else None
-
-
-@functools.cache
-def _compiled() -> tuple[Any, Any] | None:
-    """OpenMP's `GOMP_parallel` in the library that torch uses, and `_entry` in machine code; None where there is none."""
-    path = _openmp()
-    if path is None:
-        return None
-    library = ctypes.CDLL(str(path))
-    for name in ("omp_get_thread_num", "omp_get_num_threads"):
-        llvmlite.binding.add_symbol(name, ctypes.cast(getattr(library, name), ctypes.c_void_p).value)
-    signature = types.void(types.voidptr)
-    try:
-        entry = cfunc(signature, cache=True)(_entry)
-    except RuntimeError:  # no folder to keep it in
-        entry = cfunc(signature)(_entry)
-    parallel = library.GOMP_parallel
-    parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
-    parallel.restype = None
-    return parallel, entry
-
-
 class DecodeAttention:
     """The attention of `heads` queries over `kv_heads` keys and values of `dim` numbers, for one new token a row."""
 
     def __init__(self, heads: int, kv_heads: int, dim: int) -> None:
-        compiled = _compiled()
-        if compiled is None:
+        run = compiled(_entry)
+        if run is None:
             raise RuntimeError("no OpenMP library of torch's")
-        self._parallel, self._entry = compiled
+        self._run = run
         self._sizes = heads, kv_heads, dim
         self._scratch = torch.empty(0)
         self._arguments = (ctypes.c_int64 * ARGUMENTS)()
@@ -228,7 +177,7 @@ class DecodeAttention:
     @staticmethod
     def is_available() -> bool:
         """Whether this machine's torch runs on an OpenMP library that others may use too."""
-        return _compiled() is not None
+        return compiled(_entry) is not None
 
     def __call__(
         self, qkv: torch.Tensor, cache: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, lengths: torch.Tensor
@@ -246,5 +195,5 @@ class DecodeAttention:
         out = torch.empty(rows, heads * dim)
         tensors = (qkv, cache, cos, sin, lengths, out, self._scratch)
         self._arguments[:] = [rows, heads, kv_heads, positions, dim, *(tensor.data_ptr() for tensor in tensors)]
-        self._parallel(self._entry.address, self._arguments, threads, 0)
+        self._run(self._arguments, threads)
         return out

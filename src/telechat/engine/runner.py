@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from telechat.core.errors import UserError
-from telechat.engine.linear import Norm, Weights, stacked
+from telechat.engine.linear import Norm, Weights, gated, stacked
 from telechat.models.configuration import context_of
 
 if TYPE_CHECKING:
@@ -68,8 +68,7 @@ def _attend_block(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch
 def after_attention(x: torch.Tensor, attended: torch.Tensor, layer: _Layer) -> torch.Tensor:
     """The rest of a layer behind its attention, all (rows, time, hidden)."""
     x = layer.out.add_to(x, attended)
-    gate, up = layer.gate_up(layer.norm2(x)).chunk(2, -1)
-    return layer.down.add_to(x, F.silu(gate) * up)
+    return layer.down.add_to(x, gated(layer.gate_up(layer.norm2(x))))
 
 
 def _is_llama_like(layer: Any, config: Any) -> bool:
