@@ -106,3 +106,21 @@ def test_chat(llm):
 def test_what_does_not_fit_is_refused(llm):
     with pytest.raises(UserError, match="context"):
         llm.generate("word " * 2000)
+
+
+def test_a_batch_that_fails_leaves_nothing_for_the_next(llm):
+    params = SamplingParams(temperature=0.0, max_tokens=8)
+    (expected,) = llm.generate("hello", params)
+    with pytest.raises(UserError, match="context"):
+        llm.generate(["hello", "word " * 2000], params)
+    (again,) = llm.generate("hello", params)
+    assert again.outputs[0].token_ids == expected.outputs[0].token_ids
+    assert llm.engine.idle
+
+
+def test_defaults_are_all_of_the_checkpoints(llm, monkeypatch):
+    from telechat.serve.session import Defaults
+
+    monkeypatch.setattr(llm.chat_model, "defaults", Defaults(0.5, 0.6, 7, 1.03))
+    found = llm.get_default_sampling_params()
+    assert (found.temperature, found.top_p, found.top_k, found.repetition_penalty) == (0.5, 0.6, 7, 1.03)

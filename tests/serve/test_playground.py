@@ -126,14 +126,18 @@ def test_stop_edit_and_regenerate(scripted, visit):
         time.sleep(0.05)
     assert worker.idle
     page.click("text=Regenerate")
-    page.wait_for_function("() => document.querySelector('article.assistant')?.getAttribute('aria-busy') === 'true'")
+    deadline = time.monotonic() + 10
+    while len(engine.prompts) < 2 and time.monotonic() < deadline:
+        page.wait_for_timeout(20)
     page.keyboard.press("Escape")
     answered(page)
     page.locator("article.user").hover()
     page.locator("article.user button", has_text="Edit").click()
     page.fill("article.user textarea", "count to ten")
     page.click("text=Save and ask")
-    page.wait_for_function("() => document.querySelector('article.assistant .markdown')?.textContent.length > 20")
+    deadline = time.monotonic() + 10
+    while len(engine.prompts) < 3 and time.monotonic() < deadline:  # the text of before may still stand there
+        page.wait_for_timeout(20)
     page.keyboard.press("Escape")
     answered(page)
     assert page.locator("article.user").count() == 1
@@ -162,6 +166,59 @@ def test_tools_as_cards_and_their_results(scripted, visit, chat):
     assert answered(page, 2).locator(".markdown").inner_text() == "It is sunny."
     assert "sunny" in page.locator("article.tool").inner_text()
     assert "look" in chat.renderer.decode(engine.prompts[1])  # thinking stays between calls
+
+
+def test_a_conversation_removed_while_it_is_answered_stays_away(scripted, visit):
+    url, _, worker = scripted("</think>" + "on and on " * 400 + "<_end>", pace=0.005)
+    page = visit(url)
+    ask(page, "count")
+    page.wait_for_function("() => document.querySelector('article.assistant .markdown')?.textContent.length > 20")
+    page.hover(".chats li")
+    page.click(".chats .remove")
+    deadline = time.monotonic() + 10
+    while not worker.idle and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert worker.idle
+    page.wait_for_timeout(200)
+    assert page.locator(".chats li").count() == 0
+    assert page.evaluate("localStorage.getItem('telechat.chats')") is None
+
+
+def test_settings_changed_during_an_answer_are_kept(scripted, visit):
+    url, engine, _ = scripted("</think>" + "on and on " * 60 + "<_end>", pace=0.01)
+    page = visit(url)
+    ask(page, "count")
+    page.wait_for_function("() => document.querySelector('article.assistant .markdown')?.textContent.length > 20")
+    page.click("text=Settings")
+    page.locator("dialog input[type=number]").nth(2).fill("7")
+    page.click("dialog button[aria-label=Close]")
+    page.keyboard.press("Escape")
+    answered(page)
+    ask(page, "again")
+    answered(page, 2)
+    assert [params.max_tokens for (params,) in engine.seen[-1:]] == [7]
+
+
+def test_a_call_that_was_stopped_halfway_does_not_block_the_conversation(scripted, visit, chat):
+    from .scripted import ids_of
+
+    call = ids_of(
+        chat.renderer, "</think>One moment.<tool_call>weather<param_key>city</param_key><param_value>" + "Paris " * 400
+    )
+    url, _, _ = scripted(lambda prompt, sample: call, pace=0.01)
+    page = visit(url)
+    page.click("text=Settings")
+    page.locator("dialog textarea").nth(1).fill(WEATHER)
+    page.click("dialog button[aria-label=Close]")
+    ask(page, "weather?")
+    page.wait_for_function("() => document.querySelector('.card.call pre')?.textContent.includes('Paris')")
+    page.keyboard.press("Escape")
+    answered(page)
+    assert page.locator(".card.call").count() == page.locator(".results").count() == 0
+    ask(page, "never mind")
+    page.wait_for_function("() => document.querySelectorAll('.card.call pre').length === 1")
+    assert page.locator(".error").count() == 0
+    page.keyboard.press("Escape")
 
 
 def test_settings_reach_the_server(scripted, visit):

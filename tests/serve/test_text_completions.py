@@ -107,3 +107,37 @@ def test_tokens_of_a_text_and_of_a_conversation(scripted, chat):
     assert talk["tokens"] == engine.prompts[-1]
     for path, body in (("tokenize", {}), ("tokenize", {"prompt": "a", "messages": hi}), ("detokenize", {"tokens": [10**8]})):
         assert httpx.post(f"{url}/{path}", json=body, timeout=20).status_code == 400
+
+
+def test_a_reader_that_lags_behind_is_told_the_end_once(chat):
+    """Everything is generated before the first chunk is read."""
+    import asyncio
+    import json
+
+    from telechat.serve.bodies import TextRequest
+    from telechat.serve.text_completions import TextCompletion, prepare_text
+    from telechat.serve.worker import Worker
+
+    from .scripted import ScriptedEngine, ids_of
+
+    said = ids_of(chat.renderer, "one two three four<_end>")
+    worker = Worker(lambda: ScriptedEngine(lambda prompt, sample: said))
+
+    async def read() -> list[dict]:
+        request = TextRequest(model="toy", prompt="Once", max_tokens=50, stream=True)
+        completion = TextCompletion(chat, request, prepare_text(chat, worker, request))
+        chunks = []
+        async for chunk in completion.chunks(worker):
+            chunks.append(chunk)
+            if len(chunks) == 1:
+                await asyncio.sleep(0.3)
+        return [json.loads(chunk.removeprefix(b"data: ")) for chunk in chunks[:-1]]
+
+    worker.start()
+    try:
+        choices = [chunk["choices"][0] for chunk in asyncio.run(read())]
+    finally:
+        worker.stop()
+    assert [choice["finish_reason"] for choice in choices].count("stop") == 1
+    assert choices[-1]["finish_reason"] == "stop"
+    assert "".join(choice["text"] for choice in choices) == "one two three four"

@@ -126,7 +126,7 @@ def create_app(chat: ChatModel, worker: Worker, settings: Settings) -> FastAPI:
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
             allow_headers=["*"],
-            expose_headers=["x-request-id", NOTES_HEADER],
+            expose_headers=["x-request-id", "request-id", NOTES_HEADER],
         )
     app.add_middleware(RequestLog)
     if settings.preset is not None:

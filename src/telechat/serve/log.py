@@ -62,7 +62,8 @@ class RequestLog:
         async def tagged(message: Message) -> None:
             if message["type"] == "http.response.start":
                 fields["status"] = message["status"]
-                MutableHeaders(scope=message)["x-request-id"] = fields["request_id"]
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = headers["request-id"] = fields["request_id"]  # OpenAI's name and Anthropic's
             await send(message)
 
         try:

@@ -130,7 +130,12 @@ class LLM:
     def get_default_sampling_params(self) -> SamplingParams:
         """What the checkpoint's generation configuration asks for."""
         default = self.chat_model.defaults
-        return SamplingParams(temperature=default.temperature, top_p=default.top_p, top_k=default.top_k)
+        return SamplingParams(
+            temperature=default.temperature,
+            top_p=default.top_p,
+            top_k=default.top_k,
+            repetition_penalty=default.repetition_penalty,
+        )
 
     def generate(
         self,
@@ -185,18 +190,24 @@ class LLM:
         self, prompts: Sequence[tuple[str | None, list[int]]], params: Sequence[SamplingParams], use_tqdm: bool
     ) -> list[RequestOutput]:
         self._calls += 1
-        requests, samples = [], {}
-        for number, ((_, ids), asked) in enumerate(zip(prompts, params, strict=True)):
-            request = self.engine.add(ids, [self._engine_params(asked, len(ids), number, k) for k in range(asked.n)])
-            requests.append(request)
-            for k in range(asked.n):
-                samples[request.id, k] = self._sample(asked)
+        requests: list[Request] = []
+        samples: dict[tuple[int, int], TextSample] = {}
         progress = Progress(quiet=not use_tqdm)
-        while not self.engine.idle:
-            for request, k, token in self.engine.step():
-                if samples[request.id, k].push(token) and request.open:
-                    self.engine.end(request, k)
-            progress.update("prompts", sum(r.open == 0 for r in requests), len(requests))
+        try:
+            for number, ((_, ids), asked) in enumerate(zip(prompts, params, strict=True)):
+                request = self.engine.add(ids, [self._engine_params(asked, len(ids), number, k) for k in range(asked.n)])
+                requests.append(request)
+                samples |= {(request.id, k): self._sample(asked) for k in range(asked.n)}
+            while not self.engine.idle:
+                for request, k, token in self.engine.step():
+                    if samples[request.id, k].push(token) and request.open:
+                        self.engine.end(request, k)
+                progress.update("prompts", sum(r.open == 0 for r in requests), len(requests))
+        except BaseException:  # nothing of this call may be left for the next one
+            for request in requests:
+                self.engine.cancel(request)
+            self.engine.step()
+            raise
         made = []
         for request, (text, ids), asked in zip(requests, prompts, params, strict=True):
             outputs = [self._output(k, request, asked, samples[request.id, k]) for k in range(asked.n)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -132,7 +132,7 @@ class ChatModel:
         `params.stop_ids` are the model's own where none are given. Raises `UserError` when the prompt does not fit.
         """
         self._engine = self._engine or self.engine(slots=1)
-        params = params or SamplingParams(temperature=self.defaults.temperature, top_p=self.defaults.top_p)
+        params = params or SamplingParams(**asdict(self.defaults))
         if not params.stop_ids:
             params = replace(params, stop_ids=tuple(sorted(self.stop_ids)))
         answer = self.answer(tools, stop)

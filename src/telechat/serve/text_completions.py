@@ -43,6 +43,7 @@ class Choice:
     offset: int = 0
     made: int = 0
     finish: str | None = None
+    told: bool = False  # the end of it has been streamed
 
 
 def prepare_text(chat: ChatModel, worker: Worker, request: TextRequest) -> list[TextJob]:
@@ -117,6 +118,9 @@ class TextCompletion:
                 if item is None:
                     left -= 1
                     continue
+                if item.told:  # this place in the queue is for tokens that an earlier one has brought
+                    continue
+                item.told = item.finish is not None
                 text = item.echo + item.sample.fresh(final=item.finish is not None)
                 item.echo = ""
                 if text or item.finish is not None or item.tokens:

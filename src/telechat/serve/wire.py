@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import aclosing, suppress
 from typing import Any, TypeVar
@@ -84,6 +85,7 @@ def event(value: Any) -> bytes:
 
 
 DONE = b"data: [DONE]\n\n"
+KEEP_ALIVE = 15.0  # seconds of silence in a stream
 
 
 async def until_client_leaves(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
@@ -118,6 +120,7 @@ class EventStream(Response):
         super().__init__(b"", 200, {"cache-control": "no-cache", "x-accel-buffering": "no", **(headers or {})})
         del self.headers["content-length"]
         self._events = events
+        self._sent = time.monotonic()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the headers at once, then each event as it comes."""
@@ -126,7 +129,21 @@ class EventStream(Response):
             await until_client_leaves(receive, self._pump(send))
 
     async def _pump(self, send: Send) -> None:
-        async with aclosing(self._events) as events:
-            async for data in events:
-                await send({"type": "http.response.body", "body": data, "more_body": True})
+        waking = asyncio.ensure_future(self._keep_alive(send))
+        try:
+            async with aclosing(self._events) as events:
+                async for data in events:
+                    self._sent = time.monotonic()
+                    await send({"type": "http.response.body", "body": data, "more_body": True})
+        finally:
+            waking.cancel()
+            await asyncio.gather(waking, return_exceptions=True)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _keep_alive(self, send: Send) -> None:
+        """Send a comment where nothing else is sent for a while: clients and proxies give up a silent connection."""
+        while True:
+            await asyncio.sleep(max(0.0, self._sent + KEEP_ALIVE - time.monotonic()))
+            if time.monotonic() - self._sent >= KEEP_ALIVE:
+                self._sent = time.monotonic()
+                await send({"type": "http.response.body", "body": b": still here\n\n", "more_body": True})

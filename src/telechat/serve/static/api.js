@@ -77,3 +77,16 @@ export function addChunk(message, chunk) {
     if (choice.finish_reason) message.finish = choice.finish_reason;
   }
 }
+
+// An answer that ended inside a call: such a call can be neither answered nor sent back.
+export function dropUnfinishedCalls(message) {
+  if (!message.tool_calls) return;
+  message.tool_calls = message.tool_calls.filter((call) => {
+    try {
+      return Boolean(call) && typeof JSON.parse(call.function.arguments || "{}") === "object";
+    } catch {
+      return false;
+    }
+  });
+  if (!message.tool_calls.length) delete message.tool_calls;
+}

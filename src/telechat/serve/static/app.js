@@ -1,7 +1,7 @@
 // The playground: conversations, one answer at a time, and the page that an answer holds beside them.
 
 import { html, render, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./vendor/htm-preact-3.1.1.js";
-import { addChunk, ApiError, apiKey, complete, models } from "./api.js";
+import { addChunk, ApiError, dropUnfinishedCalls, apiKey, complete, models } from "./api.js";
 import { Artifact } from "./artifact.js";
 import { Message, Results } from "./message.js";
 import { Chats, Settings } from "./panels.js";
@@ -73,8 +73,8 @@ function App() {
 
   async function answer(asked) {
     const message = { role: "assistant", content: null, started: Date.now() };
-    let shown = put({ ...asked, messages: [...asked.messages, message] });
-    open(shown);
+    const { id } = put({ ...asked, messages: [...asked.messages, message] });
+    open({ id });
     setBusy(true);
     follow.current = true;
     stopper.current = new AbortController();
@@ -82,7 +82,9 @@ function App() {
     const draw = (force) => {
       if (!force && performance.now() - drawn < 40) return; // the eye sees no more, and drawing costs
       drawn = performance.now();
-      shown = put({ ...shown, messages: [...asked.messages, { ...message, tool_calls: message.tool_calls && [...message.tool_calls] }] });
+      const messages = [...asked.messages, { ...message, tool_calls: message.tool_calls && [...message.tool_calls] }];
+      // Only the messages: the conversation may have been removed meanwhile, or have other settings.
+      setChats((before) => before.map((c) => (c.id === id ? { ...c, messages, updated: Date.now() } : c)));
     };
     try {
       for await (const chunk of complete(requestOf(asked, model), stopper.current.signal)) {
@@ -99,6 +101,7 @@ function App() {
       if (error instanceof ApiError && error.status === 401) setSettingsOpen(true);
     } finally {
       message.endedAt = Date.now();
+      dropUnfinishedCalls(message);
       draw(true);
       setBusy(false);
       stopper.current = null;
