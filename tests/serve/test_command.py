@@ -96,7 +96,7 @@ def test_told_to_stop_it_runs_dry_first(checkpoint):
 def test_a_second_signal_ends_it_at_once(checkpoint):
     server, url = started(str(checkpoint))
     try:
-        body = {"model": "toy", "messages": HI, "stream": True, "ignore_eos": True, "n": 16}
+        body = {"model": "toy", "messages": HI, "stream": True, "ignore_eos": True, "n": 16, "max_tokens": 200}
         with httpx.stream("POST", f"{url}/v1/completions", json={**body, "prompt": "x"}, timeout=60) as answer:
             chunks = answer.iter_lines()
             next(chunks)
