@@ -12,6 +12,7 @@ from typing import Any
 from telechat.chat.formats import CALL, CALL_END, FORMATS, Format
 from telechat.chat.parser import StreamParser
 
+BESIDE = 40_000
 _CODE = (
     '    for name, value in sorted(table.items()):\n        if value < limit:  # keep "small" ones\n            yield name\n'
 )
@@ -44,13 +45,16 @@ def sample_texts(size: int) -> dict[str, tuple[Format, str]]:
 def measure_parser(size: int = 2_000_000, delta: int = 4, repeats: int = 3, beside: bool = False) -> list[dict[str, Any]]:
     """One row for each sample text: MB/s in one go and µs for each delta of `delta` characters, the best of `repeats`.
 
-    `beside` adds the same figures for transformers' `ResponseParser`, and for vLLM's parser where there is one.
+    `beside` adds the same figures for transformers' `ResponseParser`, and for vLLM's parser where there is one, on texts
+    of at most `BESIDE` characters: the time of one of them grows with the square of the length.
     """
     rows = []
+    short = sample_texts(min(size, BESIDE))
     for name, (fmt, text) in sample_texts(size).items():
         row: dict[str, Any] = {"text": name, "bytes": len(text.encode())}
         row |= _figures(lambda fmt=fmt: StreamParser(fmt, _TOOLS), "finish", text, delta, repeats)  # type: ignore[misc]
         if beside:
+            text = short[name][1]
             theirs = _figures(lambda fmt=fmt: _transformers_parser(fmt), "finalize", text, delta, repeats)  # type: ignore[misc]
             row |= {f"transformers_{key}": value for key, value in theirs.items()}
             if fmt.name == "telechat3-coder" and find_spec("vllm") is not None:
