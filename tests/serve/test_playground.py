@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
-import time
 from pathlib import Path
 
 import httpx
 
 from telechat.serve.playground import ROOT
 
+from .conftest import until
 from .test_chat_completions import CALL
 
 STATIC = Path(str(ROOT))
@@ -121,23 +121,16 @@ def test_stop_edit_and_regenerate(scripted, visit):
     page.wait_for_function("() => document.querySelector('article.assistant .markdown')?.textContent.length > 20")
     page.click("text=Stop")
     answered(page)
-    deadline = time.monotonic() + 10
-    while not worker.idle and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert worker.idle
+    until(lambda: worker.idle)
     page.click("text=Regenerate")
-    deadline = time.monotonic() + 10
-    while len(engine.prompts) < 2 and time.monotonic() < deadline:
-        page.wait_for_timeout(20)
+    until(lambda: len(engine.prompts) == 2)
     page.keyboard.press("Escape")
     answered(page)
     page.locator("article.user").hover()
     page.locator("article.user button", has_text="Edit").click()
     page.fill("article.user textarea", "count to ten")
     page.click("text=Save and ask")
-    deadline = time.monotonic() + 10
-    while len(engine.prompts) < 3 and time.monotonic() < deadline:  # the text of before may still stand there
-        page.wait_for_timeout(20)
+    until(lambda: len(engine.prompts) == 3)  # the text of before may still stand there
     page.keyboard.press("Escape")
     answered(page)
     assert page.locator("article.user").count() == 1
@@ -175,10 +168,7 @@ def test_a_conversation_removed_while_it_is_answered_stays_away(scripted, visit)
     page.wait_for_function("() => document.querySelector('article.assistant .markdown')?.textContent.length > 20")
     page.hover(".chats li")
     page.click(".chats .remove")
-    deadline = time.monotonic() + 10
-    while not worker.idle and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert worker.idle
+    until(lambda: worker.idle)
     page.wait_for_timeout(200)
     assert page.locator(".chats li").count() == 0
     assert page.evaluate("localStorage.getItem('telechat.chats')") is None

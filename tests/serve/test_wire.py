@@ -10,9 +10,11 @@ from telechat.serve import wire
 def test_a_silent_stream_is_kept_alive_by_comments(monkeypatch):
     monkeypatch.setattr(wire, "KEEP_ALIVE", 0.05)
 
+    twice = asyncio.Event()
+
     async def events():
         yield wire.event({"a": 1})
-        await asyncio.sleep(0.3)
+        await twice.wait()
         yield wire.DONE
 
     async def serve():
@@ -20,6 +22,8 @@ def test_a_silent_stream_is_kept_alive_by_comments(monkeypatch):
 
         async def send(message):
             sent.append(message)
+            if sum(message.get("body", b"").startswith(b":") for message in sent) == 2:
+                twice.set()
 
         async def receive():
             await gone.wait()
