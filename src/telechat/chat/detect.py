@@ -21,7 +21,7 @@ def known_format(tokenizer: Any) -> Format | None:
     """
     shown = _probe(tokenizer)
     for fmt in FORMATS.values():
-        if same_template(tokenizer, fmt):
+        if shown == render_text(fmt, [_PROBE]):
             return fmt
     for name in ("telechat3-coder", "t1" if DEFAULT_SYSTEM in shown else "telechat3", "telechat2.5"):
         if shown.endswith(get_format(name).generation_prompt):

@@ -8,6 +8,7 @@ folder, and give the folder.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -132,7 +133,8 @@ def licence_note(path: Path, name: str) -> str | None:
     marker = state / name.replace("/", "--")
     if marker.exists():
         return None
-    write_text(marker, "")
+    with contextlib.suppress(OSError):  # a home that cannot be written to: it is told again next time
+        write_text(marker, "")
     stated = _stated_licence(path / "README.md")
     own = ", and LICENSE lies beside it" if any(path.glob("LICEN[SC]E*")) else ""
     note = f"licence of {name}: its page states {stated or 'none'}{own}."
