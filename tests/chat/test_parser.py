@@ -18,6 +18,7 @@ from telechat.bench.parser import measure_parser
 from telechat.chat.formats import FORMATS, Format
 from telechat.chat.parser import Delta, Parsed, StreamParser, parse
 from telechat.chat.segments import completion_segments
+from telechat.chat.tool_types import ToolTypes
 from telechat.core.types import Message
 
 TOOLS = [WEATHER, CLOCK]
@@ -84,6 +85,77 @@ def test_any_output_cut_in_any_way_gives_the_same_message(data: st.DataObject, o
         assert parsed == whole
         assert joined(deltas) == whole.message
         assert all(delta.text for delta in deltas)
+
+
+NESTED = {
+    "properties": {
+        "a": {"type": "string"},
+        "b": {"type": "integer"},
+        "c": {"type": "array", "items": {"$ref": "#/$defs/part"}},
+        "d": {"$ref": "#/$defs/part"},
+        "e": {"anyOf": [{"type": "boolean"}, {"type": "null"}]},
+        "f": {"type": ["string", "null"]},
+    },
+    "$defs": {"part": {"additionalProperties": {"type": "string"}, "properties": {"n": {"type": "number"}}}},
+}
+MAKE = [{"name": "make", "parameters": NESTED}]
+
+
+@st.composite
+def nested_calls(draw: st.DrawFn) -> tuple[Format, dict[str, Any], str]:
+    """Calls of a tool with nested types whose values often have another one, as a model would write them."""
+    scalars = st.none() | st.booleans() | st.integers() | st.text(max_size=4)
+    scalars |= st.sampled_from(["1", "-2.50", "true", "null", '[{"n": "1"}]', 1.5, 2.0, "<", "</param_value>", '"', "\\"])
+    inner = st.recursive(
+        scalars,
+        lambda items: st.lists(items, max_size=3) | st.dictionaries(st.sampled_from("anx"), items, max_size=3),
+        max_leaves=6,
+    )
+    arguments = draw(st.dictionaries(st.sampled_from("abcdef"), inner, max_size=6))
+    fmt = draw(st.sampled_from([CODER, CLASSIC]))
+    if fmt is CODER:
+        pairs = [(k, v if isinstance(v, str) else json.dumps(v, ensure_ascii=False)) for k, v in arguments.items()]
+        body = "".join(f"<param_key>{k}</param_key><param_value>{v}</param_value>" for k, v in pairs)
+        return fmt, arguments, f"</think><tool_call>make{body}</tool_call>"
+    separators = draw(st.sampled_from([None, (",", ":"), (" ,", "\n:  ")]))
+    written = json.dumps(arguments, ensure_ascii=draw(st.booleans()), separators=separators)
+    parts = [f'"arguments": {written}', '"name": "make"']
+    return fmt, arguments, "<tool_call>{" + ",".join(draw(st.permutations(parts))) + "}</tool_call>"
+
+
+@settings(deadline=None, max_examples=300)
+@given(data=st.data(), made=nested_calls())
+def test_nested_types_are_the_same_however_the_call_is_cut(data: st.DataObject, made: Any) -> None:
+    fmt, arguments, text = made
+    end = data.draw(st.sampled_from([len(text), len(text), data.draw(st.integers(0, len(text)))]))
+    whole = parse(fmt, text[:end], MAKE)
+    for size in (1, 2, 5):
+        parsed, deltas = stream(fmt, [text[i : min(i + size, end)] for i in range(0, end, size)], MAKE)
+        assert parsed == whole
+        assert joined(deltas) == whole.message
+    if fmt is CLASSIC and end == len(text):
+        assert whole.message.tool_calls == (call("make", **ToolTypes(MAKE).arguments("make").coerce(arguments)),)
+
+
+@pytest.mark.parametrize("size", [1, 4, 1000])
+def test_values_inside_arguments_are_typed_too(size: int) -> None:
+    xml = (
+        "</think><tool_call>make<param_key>a</param_key><param_value>1</param_value>"
+        '<param_key>c</param_key><param_value>[{"id": 7, "n": "2.5"}, {"id": true}]</param_value></tool_call>'
+    )
+    spoken = '<tool_call>\n{"name": "make", "arguments": {"a": 1, "c": [{"id": 7, "n": "2.5"}, {"id": true}]}}\n</tool_call>'
+    for fmt, text in ((CODER, xml), (CLASSIC, spoken)):
+        parsed, deltas = stream(fmt, [text[i : i + size] for i in range(0, len(text), size)], MAKE)
+        assert parsed.message == bot(None, None, call("make", a="1", c=[{"id": "7", "n": 2.5}, {"id": "true"}]))
+        assert joined(deltas) == parsed.message
+
+
+def test_long_text_of_a_json_call_streams_whether_types_are_known_or_not() -> None:
+    text = '<tool_call>{"name": "make", "arguments": {"d": {"x": "a long \\"text\\", and\\nmore'
+    parsed, deltas = stream(CLASSIC, list(text), MAKE)
+    shown = "".join(d.text for d in deltas[:-1] if d.kind == "arguments")
+    assert shown == '{"d": {"x": "a long \\"text\\", and\\nmore'
+    assert parsed.truncated
 
 
 @pytest.mark.parametrize("fmt", FORMATS.values(), ids=FORMATS)

@@ -17,7 +17,6 @@ from chat_cases import (
     conversations,
     result,
     sentence_tokenizer,
-    texts,
     user,
 )
 from hypothesis import given, settings
@@ -171,7 +170,7 @@ def test_a_conversation_that_grows_keeps_every_generated_token(renderer: Rendere
     messages, rendered = list(start), renderer.render(start, [WEATHER])
     ids, mask = rendered.ids, rendered.mask
     for _ in range(data.draw(st.integers(1, 3))):
-        turn = bot(data.draw(text), data.draw(st.none() | text), call(city=data.draw(texts)))
+        turn = bot(data.draw(text), data.draw(st.none() | text), call(city=data.draw(text)))
         made = renderer.completion_ids(turn)
         ids, mask = ids + made, mask + [1] * len(made)
         results = [result(data.draw(text)) for _ in range(data.draw(st.integers(1, 2)))]

@@ -12,7 +12,7 @@ from typing import Any
 
 from telechat.chat.formats import CALL, CALL_END, THINK_END
 from telechat.chat.grammar import VALUE_END, plain_schema
-from telechat.chat.values import ToolTypes
+from telechat.chat.tool_types import ToolTypes
 
 
 def coder_tag(

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import Protocol
 
-from telechat.chat.values import ToolTypes
+from telechat.chat.tool_types import ToolTypes
 
 NAME_PATTERN = r"""[^\s<>{}\[\]()"'`,;=]"""
 """A character of a tool name."""
@@ -48,6 +48,8 @@ class Reader(Protocol):
     """The tool's name is known and the call has been passed on."""
     text_value: bool
     """Inside a text value: text without tags (in JSON, without quotes and backslashes) could be passed on as it is."""
+    until: str
+    """A character without which nothing more can be read; "" where there is none."""
 
     def read(self, data: str, pos: int, final: bool) -> int:
         """Read on at `data[pos:]`; returns how far it got. What is left must be given again with more text behind it.
@@ -70,17 +72,17 @@ class Tags:
     def __init__(self, words: Iterable[str]) -> None:
         self.words = tuple(words)
         self._longest = max(map(len, self.words), default=0)
-        self._beginnings = frozenset(word[:n] for word in self.words for n in range(1, len(word)))
+        self.beginnings = frozenset(word[:n] for word in self.words for n in range(1, len(word)))
         self.search = re.compile("|".join(re.escape(word) for word in self.words) or r"(?!)").search
 
     def safe_end(self, data: str, pos: int) -> int:
         """Up to where `data[pos:]`, which holds no whole tag, certainly holds no part of one."""
         start = data.rfind("<", max(pos, len(data) - self._longest + 1))
-        return start if start >= 0 and data[start:] in self._beginnings else len(data)
+        return start if start >= 0 and data[start:] in self.beginnings else len(data)
 
     def at(self, data: str, pos: int) -> str | None:
         """The tag that begins at `pos`: its word, "" if the text ends too early to tell, None for none of them."""
         for word in self.words:
             if data.startswith(word, pos):
                 return word
-        return "" if pos == len(data) or data[pos : pos + self._longest] in self._beginnings else None
+        return "" if pos == len(data) or data[pos : pos + self._longest] in self.beginnings else None

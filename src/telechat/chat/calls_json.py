@@ -12,7 +12,8 @@ from typing import Any
 from telechat.chat.calls import Sink, State, Tags, valid_name
 from telechat.chat.formats import CALL, CALL_END
 from telechat.chat.json_copy import JsonCopy, skip_space, string_end, unescape
-from telechat.chat.values import ToolTypes, decode_json, dump_json, load_json
+from telechat.chat.tool_types import ANYTHING, ToolTypes
+from telechat.chat.values import decode_json, dump_json, load_json
 
 MAX_WORD = 1024
 """Keys of the call object and the tool's name are at most this long."""
@@ -22,6 +23,11 @@ _ANOTHER = r'<tool_call>\s{0,16}\{\s{0,16}"name"'
 _ANOTHER_CUT = re.compile(r'<tool_call>\s{0,16}(?:\{\s{0,16}(?:"(?:n(?:a(?:m(?:e)?)?)?)?)?)?\Z')
 _LONGEST_CUT = 64
 _END = Tags((CALL_END, CALL))
+_SPACE = r"[ \t\r\n]*+"
+_WHOLE = re.compile(
+    rf"""{_SPACE}\{{{_SPACE}"name"{_SPACE}:{_SPACE}"([^"\\]{{1,256}}+)"{_SPACE},{_SPACE}"arguments"{_SPACE}:{_SPACE}(?=\{{)"""
+)
+_WHOLE_END = re.compile(rf"{_SPACE}\}}{_SPACE}{CALL_END}")
 
 
 class Limits:
@@ -42,6 +48,25 @@ class Limits:
         return found
 
 
+def whole_call(data: str, pos: int, types: ToolTypes, limits: Limits) -> tuple[str, str, int] | None:
+    """Name, arguments and end of a call that is all there and written as usual; `JsonCall` reads every other one."""
+    match = _WHOLE.match(data, pos)
+    if match is None or not valid_name(match.group(1), types):
+        return None
+    limit = limits.first(data, pos)
+    if data.find(CALL_END, pos, len(data) if limit < 0 else limit) < 0:
+        return None
+    try:
+        value, stop = decode_json(data, match.end())
+    except ValueError:
+        return None
+    end = _WHOLE_END.match(data, stop)
+    if end is None or 0 <= limit < end.end():
+        return None
+    name = match.group(1)
+    return name, dump_json(types.arguments(name).coerce(value)), end.end()
+
+
 class JsonCall:
     """Reads one call; see `calls.Reader`."""
 
@@ -49,6 +74,7 @@ class JsonCall:
         self.state = State.OPEN
         self.begun = False
         self.text_value = False
+        self.until = ""
         self._types = types
         self._sink = sink
         self._limits = limits
@@ -57,6 +83,7 @@ class JsonCall:
         self._last = False
         self._unread: list[str] = []
         self._held: list[str] = []
+        self._wanted = ANYTHING
         self._key = ""
         self._copy: JsonCopy | None = None
         self._other: list[str] = []
@@ -181,9 +208,11 @@ class JsonCall:
         if not valid_name(name, self._types):
             return self._fail(pos)
         self.begun = True
+        self._wanted = self._types.arguments(name)
         self._sink.begin_call(name)
         if self._held:
-            self._sink.argument_text("".join(self._held))
+            held = load_json("".join(self._held))
+            self._sink.argument_text(dump_json(self._wanted.coerce(held)))
         self._step = self._read_comma
         return after
 
@@ -198,13 +227,13 @@ class JsonCall:
             try:
                 value, stop = decode_json(data, pos)
                 if stop <= end:
-                    self._emit(dump_json(value))
+                    self._emit(dump_json(self._wanted.coerce(value)))
                     self._step = self._read_comma
                     return stop
             except ValueError:
                 pass
         self._streaming = True
-        self._copy = JsonCopy(self._emit)
+        self._copy = JsonCopy(self._emit, self._wanted)
         self._step = self._read_copied
         return pos
 
@@ -238,7 +267,7 @@ class JsonCall:
         elif not isinstance(value, dict):
             self._sink_problem("the arguments of a call are not an object")
             value = {"arguments": value}
-        self._emit(dump_json(value))
+        self._emit(dump_json(self._wanted.coerce(value)))
 
     def _read_comma(self, data: str, pos: int, end: int) -> int:
         pos = skip_space(data, pos, end)

@@ -6,16 +6,16 @@ Nothing is escaped in this format, so a value may hold any text. A `</param_valu
 
 from __future__ import annotations
 
-import json
 import re
 from functools import lru_cache
 from json.encoder import encode_basestring
 
 from telechat.chat.calls import MAX_NAME, NAME_PATTERN, Sink, State, Tags, valid_name
 from telechat.chat.formats import CALL, CALL_END
-from telechat.chat.values import ANYTHING, JSON_START, MAX_NULL, ToolTypes, ValueType, dump_json
+from telechat.chat.tool_types import ANYTHING, JSON_START, MAX_NULL, ToolTypes, ValueType
 
 KEY, KEY_END, VALUE, VALUE_END = "<param_key>", "</param_key>", "<param_value>", "</param_value>"
+TAGS = (KEY, KEY_END, VALUE, VALUE_END)
 MAX_KEY = 4096
 """From `<param_key>` to `<param_value>` there are at most this many characters."""
 
@@ -36,9 +36,35 @@ class _Grammar:
         self.after_key = Tags((KEY_END, VALUE, *stops))
         self.before_value = Tags((VALUE, *stops))
         self.in_value = Tags((VALUE_END, CALL_END, CALL, *stops))
+        no_tag = "|".join(map(re.escape, (VALUE_END, CALL_END, CALL, *stops)))
+        value = rf"[^<]*+(?:(?!{no_tag})<[^<]*+)*+"
+        self.parameter = re.compile(
+            rf"{KEY}([^<]{{0,2000}}+){KEY_END}\s{{0,2000}}+{VALUE}({value}){VALUE_END}\s*+(?:({CALL_END})|(?={KEY}))"
+        ).match
 
 
 _grammar = lru_cache(maxsize=16)(_Grammar)
+
+
+def whole_call(data: str, pos: int, types: ToolTypes, stops: tuple[str, ...]) -> tuple[str, str, int] | None:
+    """Name, arguments and end of a call that is all there and written as usual; `XmlCall` reads every other one."""
+    parameter = _grammar(stops).parameter
+    begin = data.find("<", pos, pos + MAX_NAME + 1)
+    name = data[pos:begin].strip()
+    if begin < 0 or not valid_name(name, types):
+        return None
+    if data.startswith(CALL_END, begin):
+        return name, "{}", begin + len(CALL_END)
+    wanted = types.arguments(name)
+    pairs = []
+    while match := parameter(data, begin):
+        key, value, end = match.groups()
+        key = key.strip()
+        pairs.append(f"{encode_basestring(key)}: {wanted.member(key).spell(value)}")
+        begin = match.end()
+        if end:
+            return name, "{" + ", ".join(pairs) + "}", begin
+    return None
 
 
 class XmlCall:
@@ -48,6 +74,7 @@ class XmlCall:
         self.state = State.OPEN
         self.begun = False
         self.text_value = False
+        self.until = ""
         self._types = types
         self._sink = sink
         self._tags = _grammar(stops)
@@ -68,6 +95,7 @@ class XmlCall:
             pos = self._step(data, pos, final)
         if final and self.state is State.OPEN:
             self.state = State.ENDED
+        self.until = ">" if self._step in (self._read_name, self._read_key) else ""
         self.text_value = self._value_open and self._parts is None and not self._tail
         if self.state is not State.OPEN and self.begun:
             if self._value_open:
@@ -131,7 +159,7 @@ class XmlCall:
         return i + len(VALUE)
 
     def _begin_value(self, key: str) -> None:
-        self._sink.argument_text(f"{', ' if self._keys else '{'}{json.dumps(key, ensure_ascii=False)}: ")
+        self._sink.argument_text(f"{', ' if self._keys else '{'}{encode_basestring(key)}: ")
         self._keys += 1
         self._type = self._types.of(self._name, key)
         self._value_open = True
@@ -227,5 +255,5 @@ class XmlCall:
         if self._parts is None:
             self._sink.argument_text('"')
         else:
-            self._sink.argument_text(dump_json(self._type.convert("".join(self._parts))))
+            self._sink.argument_text(self._type.spell("".join(self._parts)))
         self._parts = None

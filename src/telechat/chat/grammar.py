@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from telechat.chat.formats import CALL, CALL_END, Format
-from telechat.chat.values import ToolTypes
+from telechat.chat.tool_types import ToolTypes
 
 VALUE_END = "</param_value>"
 

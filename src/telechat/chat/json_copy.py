@@ -2,7 +2,7 @@
 
 What comes out is always the beginning of valid JSON, in one spelling (that of `json.dumps`): strings that hold raw
 line breaks or false escapes are mended, NaN and other words that are not JSON become text, trailing commas go, lone
-surrogates become U+FFFD.
+surrogates become U+FFFD; values get the types that a schema asks for.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from json.encoder import encode_basestring
 
+from telechat.chat.tool_types import ANYTHING, ValueType
 from telechat.chat.values import MAX_DEPTH, dump_json, load_json, mend_surrogates
 
 _NO_SPACE = re.compile(r"[^ \t\r\n]|\Z")
@@ -63,9 +64,12 @@ def _open_unit(raw: str) -> int:
 
 
 class JsonCopy:
-    """Copies one value to `emit`. After `done` the value is complete; after `failed` it cannot go on."""
+    """Copies one value to `emit`. After `done` the value is complete; after `failed` it cannot go on.
 
-    def __init__(self, emit: Callable[[str], None]) -> None:
+    `wanted` is the type of the value: strings that stand for something else, and the reverse, are written as it says.
+    """
+
+    def __init__(self, emit: Callable[[str], None], wanted: ValueType = ANYTHING) -> None:
         self.done = False
         self.failed = False
         self._emit = emit
@@ -74,11 +78,15 @@ class JsonCopy:
         self._comma = False
         self._string = ""
         self._scalar: list[str] = []
+        self._wanted = wanted
+        self._outer: list[ValueType] = []
+        self._index = [0]
+        self._held: list[str] | None = None
 
     @property
     def in_string(self) -> bool:
-        """Inside a string that is a value: text without quotes and backslashes goes on in it."""
-        return self._string == "value"
+        """Inside a string that is passed on as it is: text without quotes and backslashes goes on in it."""
+        return self._string == "value" and self._held is None
 
     def read(self, data: str, pos: int, end: int, last: bool) -> int:
         """Read on at `data[pos:end]`; returns how far it got. `last`: the value certainly goes no further than `end`."""
@@ -106,7 +114,6 @@ class JsonCopy:
         if self._scalar:
             self._end_scalar()
         if self._string:
-            self._emit('"')
             self._end_string()
         if self._expect == "colon":
             self._emit(": null")
@@ -122,9 +129,7 @@ class JsonCopy:
             if self._expect in ("colon", "comma"):
                 self.failed = True
                 return pos
-            self._lead()
-            self._emit('"')
-            self._string = "key" if self._expect == "key" else "value"
+            self._begin_string()
         elif c in "{[":
             self._open(c)
         elif c in "}]":
@@ -132,6 +137,9 @@ class JsonCopy:
         elif c == "," and self._expect == "comma":
             self._comma = True
             self._expect = "key" if self._stack[-1] == "{" else "value"
+            if self._expect == "value":
+                self._index[-1] += 1
+                self._wanted = self._outer[-1].item(self._index[-1])
         elif c == ":" and self._expect == "colon":
             self._emit(": ")
             self._expect = "value"
@@ -151,7 +159,11 @@ class JsonCopy:
         self._lead()
         self._emit(c)
         self._stack.append(c)
+        self._outer.append(self._wanted)
+        self._index.append(0)
         self._expect = "key" if c == "{" else "value"
+        if c == "[":
+            self._wanted = self._wanted.item(0)
 
     def _end_container(self, c: str) -> None:
         wanted = ("key", "comma") if c == "}" else ("value", "comma")
@@ -159,6 +171,8 @@ class JsonCopy:
             self.failed = True
             return
         self._stack.pop()
+        self._outer.pop()
+        self._index.pop()
         self._emit(c)
         self._comma = False
         self._end_value()
@@ -167,11 +181,35 @@ class JsonCopy:
         self._expect = "comma"
         self.done = not self._stack
 
+    def _begin_string(self) -> None:
+        self._lead()
+        self._string = self._expect
+        if self._string == "value" and self._wanted.no_text:
+            self._held = []
+            return
+        self._emit('"')
+        if self._string == "key" and self._outer[-1].nested:
+            self._held = []
+
+    def _string_text(self, text: str) -> None:
+        """More text of the string. A key is kept beside being passed on: it says what its value should be."""
+        if self._held is not None:
+            self._held.append(text)
+            if self._string == "value":
+                return
+        self._emit(encode_basestring(text)[1:-1])
+
     def _end_string(self) -> None:
         key, self._string = self._string == "key", ""
+        text, self._held = None if self._held is None else "".join(self._held), None
         if key:
+            self._wanted = ANYTHING if text is None else self._outer[-1].member(text)
             self._expect = "colon"
+        if key or text is None:
+            self._emit('"')
         else:
+            self._emit(dump_json(self._wanted.coerce(text)))
+        if not key:
             self._end_value()
 
     def _read_scalar(self, data: str, pos: int, end: int, last: bool) -> int:
@@ -190,11 +228,11 @@ class JsonCopy:
         word = "".join(self._scalar)
         self._scalar = []
         try:
-            text = dump_json(load_json(word))
+            value = load_json(word)
         except ValueError:
-            text = encode_basestring(word)
+            value = word
         self._lead()
-        self._emit(text)
+        self._emit(dump_json(self._wanted.coerce(value)))
         self._end_value()
 
     def _read_string(self, data: str, pos: int, end: int, last: bool) -> tuple[int, bool]:
@@ -202,9 +240,8 @@ class JsonCopy:
         if not closed:
             stop = end if last else end - _open_unit(data[pos:end])
         if stop > pos:
-            self._emit(encode_basestring(unescape(data[pos:stop]))[1:-1])
+            self._string_text(unescape(data[pos:stop]))
         if not closed:
             return stop, False
-        self._emit('"')
         self._end_string()
         return stop + 1, True

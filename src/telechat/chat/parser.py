@@ -11,22 +11,28 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import Any, NamedTuple
 
+from telechat.chat import calls_json, calls_xml
 from telechat.chat.calls import Reader, State, Tags
-from telechat.chat.calls_json import JsonCall, Limits
-from telechat.chat.calls_xml import XmlCall
-from telechat.chat.formats import BOT, CALL, END, OBSERVATION, SYSTEM, THINK, THINK_END, USER, Format
-from telechat.chat.json_copy import unescape
-from telechat.chat.values import ToolTypes, has_surrogates, mend_surrogates
+from telechat.chat.formats import BOT, CALL, CALL_END, END, OBSERVATION, SYSTEM, THINK, THINK_END, USER, Format
+from telechat.chat.tool_types import ToolTypes
+from telechat.chat.values import has_surrogates, mend_surrogates
 from telechat.core.types import Message, ToolCall
 
 STOPS: tuple[str, ...] = (END, USER, BOT, SYSTEM, OBSERVATION)
 """Words that end the output wherever they stand."""
 
 REASONING, CONTENT, CALL_START, ARGUMENTS = "reasoning_content", "content", "call", "arguments"
+HELD = "held"
 
+_tags = lru_cache(maxsize=64)(Tags)
+_delta = tuple.__new__  # of a named tuple: half the time of its constructor
+_spelled = re.compile(r'(?:[^"\\\x00-\x1f]|\\["\\bfnrt])*+').match
+"""Text of a JSON string that stands as `json.dumps` would write it."""
+_MAX_HELD = 64
 _NOT_NEWLINE = re.compile(r"[^\n]|\Z")
 
 
@@ -79,10 +85,11 @@ class StreamParser:
         self.format = fmt
         self._types = ToolTypes(tools)
         self._stops = stops
-        self._limits = Limits(stops) if fmt.calls == "json" else None
-        self._think_tags = Tags((THINK_END, *stops))
-        self._content_tags = Tags((CALL, *stops))
-        self._think_open = Tags((THINK,))
+        self._limits = calls_json.Limits(stops) if fmt.calls == "json" else None
+        self._think_tags = _tags((THINK_END, *stops))
+        self._content_tags = _tags((CALL, *stops))
+        self._think_open = _tags((THINK,))
+        self._beginnings = _tags((THINK, THINK_END, CALL, CALL_END, *calls_xml.TAGS, *stops)).beginnings
         thinks = fmt.thinks if in_thinking is None else in_thinking
         self._step: Callable[[str, int, bool], int] = self._before_thinking if thinks else self._before_content
         self._inside = thinks
@@ -107,24 +114,49 @@ class StreamParser:
     def feed(self, text: str) -> list[Delta]:
         """What the next piece of output adds."""
         quick = self._quick
-        if quick and text and "<" not in text and not has_surrogates(text):
-            if quick is ARGUMENTS:
-                if self._limits is not None:
-                    if '"' in text or "\\u" in text or text[-1] == "\\":
-                        return self._advance(text, False)
-                    piece = unescape(text)
-                else:
-                    piece = text
-                piece = encode_basestring(piece)[1:-1]
-                self._arguments[-1].append(piece)
-                return [Delta(ARGUMENTS, piece, len(self._names) - 1)]
-            if not text[-1].isspace():
-                if self._space:
-                    text = "".join(self._space) + text
-                    self._space.clear()
-                (self._content if quick is CONTENT else self._reasoning).append(text)
-                return [Delta(quick, text)]
-        return self._advance(text, False)
+        if not quick or not text or not (text.isascii() or not has_surrogates(text)):
+            return self._advance(text, False)
+        if quick is HELD:
+            held = self._held + text
+            until = "" if self._reader is None else self._reader.until
+            if held in self._beginnings or (until and until not in text and len(held) < _MAX_HELD):
+                self._held = held
+                return []
+            return self._advance(text, False)
+        if "<" in text:
+            return self._advance(text, False)
+        if quick is ARGUMENTS:
+            if self._limits is not None:
+                return self._more_json(text)
+            text = encode_basestring(text)[1:-1]
+            self._arguments[-1].append(text)
+            return [_delta(Delta, (ARGUMENTS, text, len(self._names) - 1))]
+        body = text.rstrip()
+        space = text[len(body) :]
+        if not body:
+            self._space.append(space)
+            return []
+        if self._space:
+            body = "".join(self._space) + body
+            self._space.clear()
+        if space:
+            self._space.append(space)
+        (self._content if quick is CONTENT else self._reasoning).append(body)
+        return [_delta(Delta, (quick, body, -1))]
+
+    def _more_json(self, text: str) -> list[Delta]:
+        """More of a JSON string that is passed on as it comes."""
+        if self._held or '"' in text or "\\" in text or not text.isprintable():
+            text = self._held + text
+            end = _spelled(text).end()  # type: ignore[union-attr]
+            rest = text[end:]
+            if rest and rest != "\\":
+                return self._advance(text[len(self._held) :], False)
+            text, self._held = text[:end], rest
+            if not text:
+                return []
+        self._arguments[-1].append(text)
+        return [_delta(Delta, (ARGUMENTS, text, len(self._names) - 1))]
 
     def finish(self) -> list[Delta]:
         """The output is complete: what was held back. Text that is fed afterwards is not read."""
@@ -172,11 +204,17 @@ class StreamParser:
         return self._out
 
     def _quick_kind(self) -> str:
-        """What text without tags is at this point, if nothing else has to be looked at."""
-        if self._held or self._carry or self._done:
+        """What text without tags is at this point, if nothing else has to be looked at; `HELD` where some is held back,
+        as holding back more of it never changes the message."""
+        if self._carry or self._done:
             return ""
-        if self._reader is not None:
-            return ARGUMENTS if self._reader.text_value else ""
+        reader = self._reader
+        if self._held:
+            if self._held == "\\" and reader is not None and reader.text_value and self._limits is not None:
+                return ARGUMENTS
+            return HELD
+        if reader is not None:
+            return ARGUMENTS if reader.text_value else ""
         if self._beside_call:
             return ""
         if self._step == self._in_thinking:
@@ -240,15 +278,32 @@ class StreamParser:
         end = match.start() if match else len(data) if final else self._content_tags.safe_end(data, pos)
         self._text(CONTENT, data[pos:end])
         if match is not None and match.group() == CALL:
-            limits = self._limits
-            self._reader = JsonCall(self._types, self, limits) if limits else XmlCall(self._types, self, self._stops)
-            self._step = self._in_call
-            return match.end()
+            return self._begin(data, match.end())
         if match is None and not final:
             return self._wait(end)
         if self._space and not self._beside_call:
             self._append(CONTENT, "".join(self._space))
         return self._stop(False)
+
+    def _begin(self, data: str, pos: int) -> int:
+        """Behind a `<tool_call>`: a call that is all there is read at once."""
+        limits = self._limits
+        if limits is None:
+            whole = calls_xml.whole_call(data, pos, self._types, self._stops)
+        else:
+            whole = calls_json.whole_call(data, pos, self._types, limits)
+        if whole is not None:
+            name, arguments, pos = whole
+            self.begin_call(name)
+            self.argument_text(arguments)
+            self._beside_call = True
+            return pos
+        if limits is None:
+            self._reader = calls_xml.XmlCall(self._types, self, self._stops)
+        else:
+            self._reader = calls_json.JsonCall(self._types, self, limits)
+        self._step = self._in_call
+        return pos
 
     def _in_call(self, data: str, pos: int, final: bool) -> int:
         reader = self._reader
