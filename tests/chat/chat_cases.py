@@ -55,7 +55,7 @@ def result(text: str) -> Message:
     return Message("tool", text)
 
 
-def call(name: str = "get_weather", **arguments: Any) -> ToolCall:
+def call(name: str = "get_weather", /, **arguments: Any) -> ToolCall:
     return ToolCall(name, arguments)
 
 

@@ -48,14 +48,15 @@ class Reader(Protocol):
     """The tool's name is known and the call has been passed on."""
     text_value: bool
     """Inside a text value: text without tags (in JSON, without quotes and backslashes) could be passed on as it is."""
-    until: str
-    """A character without which nothing more can be read; "" where there is none."""
 
     def read(self, data: str, pos: int, final: bool) -> int:
         """Read on at `data[pos:]`; returns how far it got. What is left must be given again with more text behind it.
 
         `final`: nothing more comes, so the state is not OPEN afterwards and what is left is not part of the call.
         """
+
+    def goes_on(self, held: str) -> bool:
+        """Whether nothing would be passed on if `held` were read: what is left and what has come since."""
 
     def unread(self) -> str:
         """What was read of a call that never began: content."""
@@ -73,6 +74,8 @@ class Tags:
         self.words = tuple(words)
         self._longest = max(map(len, self.words), default=0)
         self.beginnings = frozenset(word[:n] for word in self.words for n in range(1, len(word)))
+        seconds = "".join(re.escape(word[1:2]) for word in self.words)
+        self.may_begin = re.compile(rf"<(?:[{seconds}]|\Z)" if seconds else "<").search
         self.search = re.compile("|".join(re.escape(word) for word in self.words) or r"(?!)").search
 
     def safe_end(self, data: str, pos: int) -> int:

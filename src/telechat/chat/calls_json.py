@@ -74,7 +74,6 @@ class JsonCall:
         self.state = State.OPEN
         self.begun = False
         self.text_value = False
-        self.until = ""
         self._types = types
         self._sink = sink
         self._limits = limits
@@ -106,6 +105,13 @@ class JsonCall:
         elif self.state is not State.OPEN:
             self._close()
         return pos
+
+    def goes_on(self, held: str) -> bool:
+        """See `calls.Reader.goes_on`: nothing is passed on before the name, and then before the arguments."""
+        if self._step == self._read_open:
+            return held.count('"') < 4 and "}" not in held
+        steps = (self._read_comma, self._read_key, self._read_colon, self._read_value)
+        return self.begun and not self._has_arguments and self._step in steps and "{" not in held and "}" not in held
 
     def unread(self) -> str:
         """See `calls.Reader.unread`."""

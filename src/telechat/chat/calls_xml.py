@@ -74,7 +74,6 @@ class XmlCall:
         self.state = State.OPEN
         self.begun = False
         self.text_value = False
-        self.until = ""
         self._types = types
         self._sink = sink
         self._tags = _grammar(stops)
@@ -95,13 +94,18 @@ class XmlCall:
             pos = self._step(data, pos, final)
         if final and self.state is State.OPEN:
             self.state = State.ENDED
-        self.until = ">" if self._step in (self._read_name, self._read_key) else ""
         self.text_value = self._value_open and self._parts is None and not self._tail
         if self.state is not State.OPEN and self.begun:
             if self._value_open:
                 self._end_value()
             self._sink.argument_text("}" if self._keys else "{}")
         return pos
+
+    def goes_on(self, held: str) -> bool:
+        """See `calls.Reader.goes_on`."""
+        if self._step == self._read_key:
+            return VALUE not in held
+        return self._step == self._read_name and KEY not in held and CALL_END not in held
 
     def unread(self) -> str:
         """See `calls.Reader.unread`: names are read in one piece, so there is nothing."""

@@ -89,7 +89,9 @@ class StreamParser:
         self._think_tags = _tags((THINK_END, *stops))
         self._content_tags = _tags((CALL, *stops))
         self._think_open = _tags((THINK,))
-        self._beginnings = _tags((THINK, THINK_END, CALL, CALL_END, *calls_xml.TAGS, *stops)).beginnings
+        self._quick_held = ("",) if self._limits is None else ("", "\\")
+        tags = _tags((THINK, THINK_END, CALL, CALL_END, *calls_xml.TAGS, *stops))
+        self._beginnings, self._may_be_tag = tags.beginnings, tags.may_begin
         thinks = fmt.thinks if in_thinking is None else in_thinking
         self._step: Callable[[str, int, bool], int] = self._before_thinking if thinks else self._before_content
         self._inside = thinks
@@ -110,6 +112,8 @@ class StreamParser:
         self._names: list[str] = []
         self._arguments: list[list[str]] = []
         self._new_arguments: list[str] = []
+        self._call = -1
+        self._parts: list[str] = []
 
     def feed(self, text: str) -> list[Delta]:
         """What the next piece of output adds."""
@@ -118,19 +122,18 @@ class StreamParser:
             return self._advance(text, False)
         if quick is HELD:
             held = self._held + text
-            until = "" if self._reader is None else self._reader.until
-            if held in self._beginnings or (until and until not in text and len(held) < _MAX_HELD):
-                self._held = held
-                return []
-            return self._advance(text, False)
-        if "<" in text:
+            if not self._goes_on(held):
+                return self._advance(text, False)
+            self._held = held
+            return []
+        if "<" in text and self._may_be_tag(text):
             return self._advance(text, False)
         if quick is ARGUMENTS:
             if self._limits is not None:
                 return self._more_json(text)
             text = encode_basestring(text)[1:-1]
-            self._arguments[-1].append(text)
-            return [_delta(Delta, (ARGUMENTS, text, len(self._names) - 1))]
+            self._parts.append(text)
+            return [_delta(Delta, (ARGUMENTS, text, self._call))]
         body = text.rstrip()
         space = text[len(body) :]
         if not body:
@@ -144,6 +147,14 @@ class StreamParser:
         (self._content if quick is CONTENT else self._reasoning).append(body)
         return [_delta(Delta, (quick, body, -1))]
 
+    def _goes_on(self, held: str) -> bool:
+        """Whether `held`, the text that is held back and more, tells as little as what was held back."""
+        if held in self._beginnings:
+            return True
+        if self._reader is not None:
+            return len(held) < _MAX_HELD and self._reader.goes_on(held)
+        return self._beside_call and (held.isspace() or held.lstrip() in self._beginnings)
+
     def _more_json(self, text: str) -> list[Delta]:
         """More of a JSON string that is passed on as it comes."""
         if self._held or '"' in text or "\\" in text or not text.isprintable():
@@ -155,8 +166,8 @@ class StreamParser:
             text, self._held = text[:end], rest
             if not text:
                 return []
-        self._arguments[-1].append(text)
-        return [_delta(Delta, (ARGUMENTS, text, len(self._names) - 1))]
+        self._parts.append(text)
+        return [_delta(Delta, (ARGUMENTS, text, self._call))]
 
     def finish(self) -> list[Delta]:
         """The output is complete: what was held back. Text that is fed afterwards is not read."""
@@ -209,14 +220,10 @@ class StreamParser:
         if self._carry or self._done:
             return ""
         reader = self._reader
-        if self._held:
-            if self._held == "\\" and reader is not None and reader.text_value and self._limits is not None:
-                return ARGUMENTS
-            return HELD
         if reader is not None:
-            return ARGUMENTS if reader.text_value else ""
-        if self._beside_call:
-            return ""
+            return ARGUMENTS if reader.text_value and self._held in self._quick_held else HELD
+        if self._held or self._beside_call:
+            return HELD
         if self._step == self._in_thinking:
             return REASONING if self._reasoning else ""
         return CONTENT if self._step == self._in_content else ""
@@ -316,7 +323,7 @@ class StreamParser:
         if reader.state is State.ENDED or (reader.state is State.BROKEN and reader.begun):
             self._truncated = True
             if reader.begun:
-                self._problems.append(f"call {len(self._names) - 1} ({self._names[-1]}) is not complete")
+                self._problems.append(f"call {self._call} ({self._names[-1]}) is not complete")
         if reader.begun:
             self._beside_call = True
         else:
@@ -328,8 +335,10 @@ class StreamParser:
         self._flush_arguments()
         self._space.clear()
         self._names.append(name)
-        self._arguments.append([])
-        self._out.append(Delta(CALL_START, name, len(self._names) - 1))
+        self._parts = []
+        self._arguments.append(self._parts)
+        self._call += 1
+        self._out.append(Delta(CALL_START, name, self._call))
 
     def argument_text(self, text: str) -> None:
         """See `calls.Sink`."""
@@ -343,8 +352,8 @@ class StreamParser:
         if self._new_arguments:
             text = "".join(self._new_arguments)
             self._new_arguments.clear()
-            self._arguments[-1].append(text)
-            self._out.append(Delta(ARGUMENTS, text, len(self._names) - 1))
+            self._parts.append(text)
+            self._out.append(Delta(ARGUMENTS, text, self._call))
 
     def _text(self, kind: str, text: str) -> None:
         """Thinking or content: white space at its end waits until it is known what follows."""
