@@ -257,7 +257,7 @@ def test_a_generated_page_runs_beside_the_chat_and_reaches_nothing(scripted, vis
     url, _, _ = scripted(PAGE)
     page = visit(url)
     ask(page, "make a page")
-    answered(page).locator("button", has_text="Run").click()
+    answered(page)
     inside = page.frame_locator(".artifact iframe")
     inside.locator("#b").click()
     assert inside.locator("#b").inner_text() == "clicked"
@@ -273,6 +273,8 @@ def test_a_generated_page_runs_beside_the_chat_and_reaches_nothing(scripted, vis
     assert "nothing is not defined" in page.locator("article.user").nth(1).inner_text()
     page.click(".artifact button[aria-label=Close]")
     assert page.locator(".artifact").count() == 0
+    answered(page, 2).locator("button", has_text="Run").click()
+    inside.locator("#b").wait_for()
     assert set(page.problems) == {"nothing is not defined"}  # the generated page's own
     page.problems.clear()
 

@@ -58,7 +58,7 @@ def test_a_page_beside_the_chat(scripted, visit, photograph):
     url, _, _ = scripted(CLOCK)
     page = visit(url, viewport={"width": 1400, "height": 800})
     ask(page, "Draw a clock as a web page.")
-    answered(page).locator("button", has_text="Run").click()
+    answered(page)
     page.frame_locator(".artifact iframe").locator("#hand").wait_for()
     photograph(page, "artifact")
 

@@ -29,6 +29,7 @@ from telechat.serve.wire import ApiError
 
 POINTS = 400  # of a curve at most; the screen shows no more
 SERIES = ("loss", "nll", "reward", "mixed", "completion", "right", "norm", "lr", "tokens_per_second")
+PARTS, RATES = "reward/", "rate/"  # what the names of a reward's parts and of a kind's running pass rate begin with
 MODELS = 2  # that are kept in memory at the same time
 MAX_BODY = 1 << 20
 
@@ -85,10 +86,11 @@ def _overview(folder: Path) -> dict[str, Any]:
         "state": manifest["state"],
         "seconds": manifest.get("seconds"),
         "steps": rows[-1]["step"] if rows else 0,
-        "series": {name: points for name in SERIES if (points := _series(rows, name))},
+        "series": {name: points for name in (*SERIES, *_names(rows, PARTS)) if (points := _series(rows, name))},
+        "rates": {name.removeprefix(RATES): rows[-1][name] for name in _names(rows[-1:], RATES)},
         "scores": metrics.get("scores"),
         "metrics": {key: value for key, value in metrics.items() if key not in ("scores", "scores_sampled", "transfer")},
-        "rollouts": any((folder / "data").glob("rollouts-*.jsonl")),
+        "rollouts": len(list((folder / "data").glob("rollouts-*.jsonl"))),
         "model": (folder / "model" / "config.json").is_file() and manifest["kind"] not in ("tokenizer", "reward_model"),
     }
 
@@ -104,6 +106,10 @@ def _lines(file: Path) -> list[dict[str, Any]]:
         except ValueError:
             break
     return rows
+
+
+def _names(rows: Sequence[Mapping[str, Any]], beginning: str) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row if name.startswith(beginning)))
 
 
 def _series(rows: Sequence[Mapping[str, Any]], name: str) -> list[list[float]]:

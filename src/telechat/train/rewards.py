@@ -92,15 +92,18 @@ class FusedReward:
         self.own = {name: (own_reward(name), weight) for name, weight in config.own.items()}
         self.model = RewardModel(reward_model) if reward_model is not None and config.model > 0 else None
 
-    def __call__(self, pairs: Sequence[tuple[Task, Trajectory]]) -> list[float]:
-        """The reward of each (task, trajectory)."""
-        rewards = [self.config.rule * (t.verdict.score if t.verdict else 0.0) for _, t in pairs]
+    def __call__(self, pairs: Sequence[tuple[Task, Trajectory]]) -> list[dict[str, float]]:
+        """The reward of each (task, trajectory), part by part, weighted: `rule`, `model`, and one's own by name. Their
+        sum is the reward."""
+        rewards = [{"rule": self.config.rule * (t.verdict.score if t.verdict else 0.0)} for _, t in pairs]
         if self.model is not None and pairs:
             scores = self.model.scores([t for _, t in pairs])
             self.scale.update(scores)
-            rewards = [r + self.config.model * self.scale.normalise(s) / 2 for r, s in zip(rewards, scores, strict=True)]
-        for function, weight in self.own.values():
-            rewards = [r + weight * float(function(*pair)) for r, pair in zip(rewards, pairs, strict=True)]
+            for parts, score in zip(rewards, scores, strict=True):
+                parts["model"] = self.config.model * self.scale.normalise(score) / 2
+        for name, (function, weight) in self.own.items():
+            for parts, pair in zip(rewards, pairs, strict=True):
+                parts[name] = weight * float(function(*pair))
         return rewards
 
 

@@ -122,7 +122,8 @@ class RlSource:
                 self.curriculum.learn(task.kind, sum(verdicts) / len(verdicts))
             if len(set(verdicts)) > 1:
                 mixed.append((task, group))
-        rewards = self.reward([(task, t) for task, group in mixed for t in group])
+        parts = self.reward([(task, t) for task, group in mixed for t in group])
+        rewards = [sum(each.values()) for each in parts]
         samples: list[list[Sample]] = []
         for i, (_, group) in enumerate(mixed):
             weights = advantages(rewards[i * config.group : (i + 1) * config.group], config.std_floor)
@@ -132,14 +133,20 @@ class RlSource:
             for part in range(config.updates)
         ]
         if step % 10 == 0:
-            self._keep(step, tasks, groups)
-        generated = sum(sum(t.mask) for group in groups for t in group)
-        figures = {
-            "reward": passed / len(tasks),
-            "mixed": len(mixed) / len(tasks),
-            "completion": generated / (len(tasks) * config.group),
-        }
+            first = {task.id: parts[i * config.group] for i, (task, _) in enumerate(mixed)}
+            self._keep(step, tasks, groups, first)
+        figures = {"reward": passed / len(tasks), "mixed": len(mixed) / len(tasks), **self._figures(groups, parts)}
         return updates, figures
+
+    def _figures(self, groups: Sequence[Sequence[Trajectory]], parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        """Mean length of an answer, mean of each part of the reward where there was something to learn, and the running
+        pass rate of each kind."""
+        lengths = [sum(t.mask) for group in groups for t in group]
+        return {
+            "completion": sum(lengths) / len(lengths),
+            **{f"reward/{name}": sum(each[name] for each in parts) / len(parts) for name in (parts[0] if parts else ())},
+            **{f"rate/{kind}": rate for kind, rate in sorted(self.curriculum.rates.items())},
+        }
 
     def _update(self, groups: Sequence[Sequence[Sample]], again: Sequence[Task], attempts: Mapping[str, Trajectory]) -> Update:
         """Groups of weighted samples and replayed tasks as the batches of one update."""
@@ -187,8 +194,14 @@ class RlSource:
         weight = self.config.replay_weight * divisor / tokens
         return [Sample(s.prompt, s.completion, tuple(weight * w for w in s.weights)) for s in samples]
 
-    def _keep(self, step: int, tasks: Sequence[Task], groups: Sequence[Sequence[Trajectory]]) -> None:
-        """One rollout of each task of this step, for people to read."""
+    def _keep(
+        self,
+        step: int,
+        tasks: Sequence[Task],
+        groups: Sequence[Sequence[Trajectory]],
+        rewards: Mapping[str, Mapping[str, float]],
+    ) -> None:
+        """One rollout of each task of this step, for people to read; with its reward where the group learned from it."""
         rows = [
             {
                 "step": step,
@@ -197,6 +210,7 @@ class RlSource:
                 "messages": [m.to_dict() for m in group[0].messages],
                 "score": group[0].verdict.score if group[0].verdict else 0.0,
                 "group": round(sum(t.verdict.score for t in group if t.verdict) / len(group), 3),
+                "reward": {name: round(value, 4) for name, value in rewards.get(task.id, {}).items()},
             }
             for task, group in zip(tasks, groups, strict=True)
         ]

@@ -3,6 +3,7 @@
 import { html, render, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./vendor/htm-preact-3.1.1.js";
 import { addChunk, ApiError, dropUnfinishedCalls, apiKey, complete, models } from "./api.js";
 import { Artifact } from "./artifact.js";
+import { pagesOf } from "./markdown.js";
 import { Message, Results } from "./message.js";
 import { Chats, Settings } from "./panels.js";
 import { freshChat, isChat, loadChats, requestOf, saveChats } from "./store.js";
@@ -34,6 +35,8 @@ function App() {
   const bottom = useRef(null);
   const follow = useRef(true);
   const chat = current ?? blank;
+  const shown = useRef(null);
+  shown.current = chat.id;
 
   useLayoutEffect(() => {
     document.documentElement.lang = language;
@@ -102,6 +105,8 @@ function App() {
     } finally {
       message.endedAt = Date.now();
       dropUnfinishedCalls(message);
+      const made = message.error ? [] : pagesOf(message.content);
+      if (made.length && shown.current === id && matchMedia("(min-width: 800px)").matches) setPage(made.at(-1)); // a page shows by itself, where it was asked for
       draw(true);
       setBusy(false);
       stopper.current = null;

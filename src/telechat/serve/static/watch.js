@@ -1,7 +1,8 @@
 // A run while it trains: stages, curves, scores, rollouts, and two of its models side by side.
 
-import { html, render, useEffect, useState } from "./vendor/htm-preact-3.1.1.js";
+import { html, render, useEffect, useLayoutEffect, useRef, useState } from "./vendor/htm-preact-3.1.1.js";
 import { apiKey } from "./api.js";
+import { preferredLanguage, wordsOf } from "./words.js";
 
 const EVERY = 3000;
 
@@ -15,6 +16,7 @@ async function ask(path, body) {
 }
 
 const short = (value) => (Math.abs(value) >= 1000 ? Math.round(value).toLocaleString() : Number(value.toPrecision(4)).toString());
+const percent = (share) => `${(share * 100).toFixed(1)} %`;
 
 function Curve({ name, points }) {
   const xs = points.map((p) => p[0]), ys = points.map((p) => p[1]);
@@ -24,54 +26,115 @@ function Curve({ name, points }) {
     <svg viewBox="0 0 300 100" preserveAspectRatio="none" role="img" aria-label=${name}><polyline points=${points.map(at).join(" ")} /></svg></figure>`;
 }
 
-function Scores({ scores }) {
-  return html`<div class="bars">${Object.entries(scores).map(([kind, share]) => html`<span>${kind}</span>
-    <span><i style=${`width:${Math.max(0.5, share * 100)}%`}></i></span><span>${(share * 100).toFixed(1)} %</span>`)}</div>`;
+function Bars({ title, shares }) {
+  return html`<section><h3>${title}</h3><div class="bars">${Object.entries(shares).map(([kind, share]) => html`<span>${kind}</span>
+    <span><i style=${`width:${Math.max(0.5, share * 100)}%`}></i></span><span>${percent(share)}</span>`)}</div></section>`;
 }
 
-function Rollouts({ stage }) {
+function Turn({ message }) {
+  if (message.role === "user") return html`<pre class="asked">${message.content}</pre>`;
+  return html`${message.reasoning_content ? html`<pre class="thinking">${message.reasoning_content}</pre>` : null}
+    ${(message.tool_calls ?? []).map((call) => html`<pre>→ ${call.function.name} ${JSON.stringify(call.function.arguments)}</pre>`)}
+    ${message.content ? html`<pre class=${message.role === "assistant" ? "answer" : ""}>${message.role === "tool" ? "← " : ""}${message.content}</pre>` : null}`;
+}
+
+function Rollout({ row, words }) {
+  const parts = Object.entries(row.reward ?? {}).map(([name, value]) => `${name} ${short(value)}`).join(" + ");
+  return html`<details class=${`rollout ${row.score >= 1 ? "right" : "wrong"}`}>
+    <summary>${row.prompt.at(-1).content} <em>(${words.ofGroup(percent(row.group))}${parts ? `; ${words.reward} ${parts}` : ""})</em></summary>
+    ${row.messages.map((message) => html`<${Turn} message=${message} />`)}</details>`;
+}
+
+// The newest rollouts, as they come; those of one step once it was chosen.
+function Rollouts({ stage, count, words }) {
   const [found, setFound] = useState(null);
-  const load = (step) => ask(`api/rollouts/${encodeURIComponent(stage)}${step === undefined ? "" : `?step=${step}`}`).then(setFound).catch(() => setFound(null));
-  useEffect(() => { load(); }, [stage]);
-  if (!found?.rows.length) return null;
-  return html`<section><h3>Rollouts at step <select value=${found.step} onChange=${(e) => load(e.target.value)}>
-    ${found.steps.map((step) => html`<option value=${step}>${step}</option>`)}</select></h3>
-    ${found.rows.map((row) => html`<details class=${`rollout ${row.score >= 1 ? "right" : "wrong"}`}>
-      <summary>${row.prompt.at(-1).content} <em>(${(row.group * 100).toFixed(0)} % of the group)</em></summary>
-      ${row.messages.map((m) => html`${m.reasoning_content ? html`<pre class="thinking">${m.reasoning_content}</pre>` : null}
-        ${(m.tool_calls ?? []).map((call) => html`<pre>→ ${call.function.name} ${JSON.stringify(call.function.arguments)}</pre>`)}
-        ${m.content ? html`<pre>${m.role === "tool" ? "← " : ""}${m.content}</pre>` : null}`)}</details>`)}</section>`;
-}
-
-function Side({ stages, initial, question }) {
-  const [stage, setStage] = useState(initial);
-  const [answer, setAnswer] = useState(null);
+  const [step, setStep] = useState(null);
   useEffect(() => {
-    if (!question) return;
-    setAnswer({ content: "…" });
-    ask("api/chat", { stage, messages: [{ role: "user", content: question }] }).then(setAnswer).catch((e) => setAnswer({ content: e.message }));
-  }, [question, stage]);
-  return html`<div><select value=${stage} onChange=${(e) => setStage(e.target.value)}>${stages.map((name) => html`<option value=${name}>${name}</option>`)}</select>
-    ${answer ? html`${answer.reasoning_content ? html`<pre class="thinking">${answer.reasoning_content}</pre>` : null}
-      ${(answer.tool_calls ?? []).map((call) => html`<pre>→ ${call.function.name} ${JSON.stringify(call.function.arguments)}</pre>`)}
-      <pre class="answer">${answer.content ?? ""}</pre>` : null}</div>`;
+    let current = true;
+    ask(`api/rollouts/${encodeURIComponent(stage)}${step === null ? "" : `?step=${step}`}`)
+      .then((rows) => current && setFound(rows)).catch(() => {});
+    return () => { current = false; };
+  }, [stage, count, step]);
+  if (!found?.rows.length) return null;
+  return html`<section class="rollouts"><h3>${words.rollouts} <select value=${step ?? ""} onChange=${(e) => setStep(e.target.value === "" ? null : Number(e.target.value))}>
+    <option value="">${words.newest} (${found.steps.at(-1)})</option>
+    ${found.steps.map((each) => html`<option value=${each}>${each}</option>`)}</select></h3>
+    ${found.rows.map((row) => html`<${Rollout} key=${`${row.step} ${row.task}`} row=${row} words=${words} />`)}</section>`;
 }
 
-function Compare({ stages }) {
+// One stage's side of a conversation: it goes on with its own answers, whatever the other one says. Another stage is
+// asked all the questions again.
+function Side({ stages, initial, questions, words }) {
+  const [stage, setStage] = useState(initial);
+  const [, redraw] = useState(0);
+  const talk = useRef({ messages: [], answered: 0, busy: false });
+  useEffect(() => {
+    let mine = talk.current;
+    if (mine.stage !== stage || mine.answered > questions.length || (mine.busy && !questions.length)) {
+      mine = talk.current = { stage, messages: [], answered: 0, busy: false };
+    }
+    mine.questions = questions;
+    const go = async () => {
+      mine.busy = true;
+      while (mine === talk.current && mine.answered < mine.questions.length) {
+        mine.messages.push({ role: "user", content: mine.questions[mine.answered] });
+        redraw((n) => n + 1);
+        try {
+          mine.messages.push(await ask("api/chat", { stage, messages: mine.messages.filter((m) => !m.failed) }));
+        } catch (problem) {
+          mine.messages.push({ role: "assistant", content: problem.message, failed: true });
+        }
+        mine.answered += 1;
+      }
+      mine.busy = false;
+      redraw((n) => n + 1);
+    };
+    if (!mine.busy) go();
+  }, [questions, stage]);
+  const { messages, busy } = talk.current;
+  return html`<div class="side"><select aria-label=${words.stage} value=${stage} onChange=${(e) => setStage(e.target.value)}>
+      ${stages.map((name) => html`<option value=${name}>${name}</option>`)}</select>
+    ${messages.map((message, i) => html`<${Turn} key=${i} message=${message} />`)}
+    ${busy ? html`<div class="dots" aria-hidden="true"><i></i><i></i><i></i></div>` : null}</div>`;
+}
+
+function Compare({ stages, words }) {
   const [draft, setDraft] = useState("");
-  const [question, setQuestion] = useState("");
-  if (stages.length < 1) return null;
-  return html`<section><h3>Two stages side by side</h3>
-    <form class="row" onSubmit=${(e) => { e.preventDefault(); setQuestion(draft.trim()); }}>
-      <input id="question" placeholder="345 + 678" value=${draft} onInput=${(e) => setDraft(e.target.value)} /><button class="primary">Ask</button></form>
-    <div class="pair"><${Side} stages=${stages} initial=${stages[0]} question=${question} /><${Side} stages=${stages} initial=${stages.at(-1)} question=${question} /></div></section>`;
+  const [questions, setQuestions] = useState([]);
+  if (!stages.length) return null;
+  const send = (event) => {
+    event.preventDefault();
+    if (!draft.trim()) return;
+    setQuestions([...questions, draft.trim()]);
+    setDraft("");
+  };
+  return html`<section><h3>${words.sideBySide}</h3>
+    <div class="pair"><${Side} stages=${stages} initial=${stages[0]} questions=${questions} words=${words} />
+      <${Side} stages=${stages} initial=${stages.at(-1)} questions=${questions} words=${words} /></div>
+    <form class="row" onSubmit=${send}>
+      <input id="question" placeholder="345 + 678" aria-label=${words.ask} value=${draft} onInput=${(e) => setDraft(e.target.value)} />
+      <button class="primary">${words.send}</button>
+      <button type="button" onClick=${() => setQuestions([])}>${words.newChat}</button></form></section>`;
+}
+
+function Stages({ stages, current, words, onChoose }) {
+  return html`<table><thead><tr>${[words.stage, words.kind, words.state, words.steps, words.seconds, words.meanScore].map((name) => html`<th>${name}</th>`)}</tr></thead>
+    <tbody>${stages.map((s) => html`<tr class=${`${s.state} ${s === current ? "current" : ""}`} onClick=${() => onChoose(s.name)}>
+      <td>${s.name}</td><td>${s.kind}</td><td>${words.states[s.state] ?? s.state}</td><td>${s.steps || ""}</td><td>${s.seconds ? Math.round(s.seconds) : ""}</td>
+      <td>${s.scores ? percent(s.scores.mean) : ""}</td></tr>`)}</tbody></table>`;
 }
 
 function App() {
+  const [language, setLanguage] = useState(preferredLanguage);
   const [run, setRun] = useState(null);
   const [problem, setProblem] = useState("");
   const [chosen, setChosen] = useState(null);
   const [key, setKey] = useState(apiKey.get());
+  const words = wordsOf(language);
+  useLayoutEffect(() => {
+    document.documentElement.lang = language;
+    localStorage.setItem("telechat.language", language);
+  }, [language]);
   useEffect(() => {
     let going = true;
     const look = async () => {
@@ -89,17 +152,16 @@ function App() {
   const stages = run?.stages ?? [];
   const stage = stages.find((s) => s.name === chosen) ?? stages.at(-1);
   const models = stages.filter((s) => s.model).map((s) => s.name);
-  return html`<div class="watch"><h2>${run?.name ?? "telechat"}</h2>
-    ${problem ? html`<p class="error" role="alert">${problem}</p><input type="password" placeholder="API key" value=${key}
+  return html`<div class="watch"><header class="row"><h2>${run?.name ?? "telechat"}</h2><span class="space"></span>
+      <button id="language" onClick=${() => setLanguage(language === "zh" ? "en" : "zh")}>${words.language}</button></header>
+    ${problem ? html`<p class="error" role="alert">${problem}</p><input type="password" placeholder=${words.key} value=${key}
       onInput=${(e) => { apiKey.set(e.target.value); setKey(e.target.value); }} />` : null}
-    <table><thead><tr><th>stage</th><th>kind</th><th>state</th><th>steps</th><th>seconds</th><th>mean score</th></tr></thead>
-      <tbody>${stages.map((s) => html`<tr class=${`${s.state} ${s === stage ? "current" : ""}`} onClick=${() => setChosen(s.name)}>
-        <td>${s.name}</td><td>${s.kind}</td><td>${s.state}</td><td>${s.steps || ""}</td><td>${s.seconds ? Math.round(s.seconds) : ""}</td>
-        <td>${s.scores ? `${(s.scores.mean * 100).toFixed(1)} %` : ""}</td></tr>`)}</tbody></table>
+    <${Stages} stages=${stages} current=${stage} words=${words} onChoose=${setChosen} />
     ${stage ? html`<h3>${stage.name}</h3><div class="curves">${Object.entries(stage.series).map(([name, points]) => html`<${Curve} key=${name} name=${name} points=${points} />`)}</div>
-      ${stage.scores ? html`<${Scores} scores=${stage.scores} />` : null}
-      ${stage.rollouts ? html`<${Rollouts} key=${stage.name} stage=${stage.name} />` : null}` : null}
-    <${Compare} key=${models.join()} stages=${models} /></div>`;
+      ${Object.keys(stage.rates ?? {}).length ? html`<${Bars} title=${words.passRates} shares=${stage.rates} />` : null}
+      ${stage.scores ? html`<${Bars} title=${words.scores} shares=${stage.scores} />` : null}
+      ${stage.rollouts ? html`<${Rollouts} key=${stage.name} stage=${stage.name} count=${stage.rollouts} words=${words} />` : null}` : null}
+    <${Compare} key=${models.join()} stages=${models} words=${words} /></div>`;
 }
 
 render(html`<${App} />`, document.getElementById("app"));

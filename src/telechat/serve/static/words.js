@@ -11,6 +11,10 @@ const WORDS = {
     fix: "Fix this", console: "Console", badTools: "This is no JSON list of tools.", cut: "cut: no tokens left",
     tokens: "tokens", perSecond: "tok/s", first: "first after", cached: "cached", failed: "Failed", menu: "Chats",
     language: "中文", model: "Model", name: "Untitled",
+    stage: "Stage", kind: "Kind", state: "State", steps: "Steps", seconds: "Seconds", meanScore: "Mean score",
+    states: { complete: "complete", running: "running" }, passRates: "Running pass rates of the rollouts", scores: "Scores",
+    rollouts: "Rollouts at step", newest: "newest", ofGroup: (share) => `${share} of its group`, reward: "reward",
+    sideBySide: "Two stages side by side",
   },
   zh: {
     newChat: "新对话", search: "搜索对话", settings: "设置", send: "发送", stop: "停止", ask: "请输入问题…",
@@ -22,6 +26,10 @@ const WORDS = {
     fix: "修复", console: "控制台", badTools: "这不是 JSON 工具列表。", cut: "已截断：词元用完",
     tokens: "词元", perSecond: "词元/秒", first: "首词元", cached: "缓存", failed: "失败", menu: "对话",
     language: "English", model: "模型", name: "未命名",
+    stage: "阶段", kind: "类型", state: "状态", steps: "步数", seconds: "秒", meanScore: "平均分",
+    states: { complete: "已完成", running: "进行中" }, passRates: "采样的滑动通过率", scores: "得分",
+    rollouts: "采样轨迹，步", newest: "最新", ofGroup: (share) => `同组通过 ${share}`, reward: "奖励",
+    sideBySide: "两个阶段并排对话",
   },
 };
 
