@@ -131,6 +131,17 @@ def test_a_schema_that_is_none_still_makes_a_grammar(setting):
         grammars.check(answer_grammar(renderer.format, renderer.control_ids, tools=[{"type": "function", "function": loose}]))
 
 
+def test_a_matcher_that_fails_ends_the_answer_and_is_known():
+    class Failing:
+        def is_error(self) -> bool:
+            return True
+
+    guided = Guided(Failing(), 10, [3], None)
+    assert not guided.broken
+    assert guided.allowed().nonzero().flatten().tolist() == [3]
+    assert guided.broken
+
+
 def test_thinking_comes_first_and_has_a_bound(tokenizer):
     renderer = Renderer(tokenizer, get_format("telechat3-coder"))
     grammars = Grammars(tokenizer, len(tokenizer), [renderer.end_id])

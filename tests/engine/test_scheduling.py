@@ -80,6 +80,8 @@ def test_too_little_memory_for_all_pre_empts_and_loses_nothing(model, monkeypatc
     requests = [small.add(p, q) for p, q in zip(asked, params, strict=True)]
     run_to_the_end(small)
     assert small.preemptions > 0
+    assert small.reused_tokens == sum(request.cached for request in requests) <= small.prompt_tokens
+    assert small.prefilled_tokens > small.prompt_tokens - small.reused_tokens  # what was sent back is computed again
     assert small.runner.rows * small.runner.max_len <= 64 * 5
     for request, expected in zip(requests, engine.generate(asked, params), strict=True):
         assert request.open == 0
@@ -139,8 +141,8 @@ def test_random_loads_end_and_stay_exact(model, monkeypatch):
 class Only:
     """Allows `ids` in turn, then nothing but `end`."""
 
-    def __init__(self, ids: list[int], end: int) -> None:
-        self.ids, self.end, self.said = ids, end, []
+    def __init__(self, ids: list[int], end: int, broken: bool = False) -> None:
+        self.ids, self.end, self.said, self.broken = ids, end, [], broken
 
     def allowed(self) -> torch.Tensor | None:
         number = len(self.said)
@@ -165,6 +167,14 @@ def test_a_constraint_decides_what_comes_next_and_hears_what_came(model):
     assert limits[0].said == first.ids
     assert second.ids == Engine(model).generate([[50, 51, 52]], [[SamplingParams(5, 0.0)]])[0][0].ids
     check(model, request)
+
+
+def test_an_answer_whose_constraint_broke_has_not_stopped_by_itself(model):
+    engine = Engine(model, slots=4)
+    request = engine.add([50, 51, 52], [SamplingParams(20, 1.0, stop_ids=(7,))], [Only([40], 7, broken=True)])
+    run_to_the_end(engine)
+    assert request.completions[0].ids[1:] == [40, 7]
+    assert request.completions[0].finish == "length"
 
 
 def test_top_logprobs_are_the_models_own(model):

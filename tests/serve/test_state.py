@@ -6,6 +6,7 @@ import json
 import logging
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import httpx
@@ -13,6 +14,7 @@ import openai
 import pytest
 
 from telechat.engine import Engine
+from telechat.serve.job import prepare
 from telechat.serve.log import _Lines
 from telechat.serve.worker import Worker
 
@@ -42,6 +44,18 @@ def test_figures_count_what_happened(chat):
             ask(url, max_tokens=7, messages=[{"role": "user", "content": "tell me of rivers"}], extra_body={"ignore_eos": True})
         found = figures(url)
     label = '{model_name="toy"}'
+    for name in ("queue", "prefill", "decode", "inference"):
+        assert found[f"telechat:request_{name}_time_seconds_count{label}"] == 2
+    assert (
+        found[f"telechat:request_inference_time_seconds_sum{label}"] > found[f"telechat:request_decode_time_seconds_sum{label}"]
+    )
+    assert found[f"telechat:request_time_per_output_token_seconds_count{label}"] == 2
+    assert found[f"telechat:request_params_max_tokens_sum{label}"] == 14
+    assert found[f"telechat:request_params_n_sum{label}"] == 2
+    assert found[f"telechat:request_max_num_generation_tokens_sum{label}"] == 14
+    computed = found[f"telechat:prompt_tokens_total{label}"] - found[f"telechat:prefix_cache_hits_total{label}"]
+    assert found[f"telechat:iteration_tokens_total_sum{label}"] == computed + 14
+    assert any(name.startswith("telechat:cache_config_info{") and 'slots="4"' in name for name in found)
     assert found[f"telechat:generation_tokens_total{label}"] == 14
     assert found[f"telechat:time_to_first_token_seconds_count{label}"] == 2
     assert found[f"telechat:inter_token_latency_seconds_count{label}"] == 12
@@ -68,6 +82,32 @@ def test_a_full_queue_refuses_with_a_time_to_come_back(scripted, monkeypatch):
     monkeypatch.undo()
     assert ask(url).choices[0].message.content == "ok"
     assert figures(url)['telechat:admission_rejections_total{model_name="toy",reason="queue_full"}'] == 1
+
+
+def test_places_are_kept_while_requests_are_read(chat, monkeypatch):
+    """Requests that come at once are counted before any of them is in the engine; n counts n."""
+    worker = Worker(lambda: ScriptedEngine(lambda prompt, sample: [chat.renderer.end_id], slots=2))
+    reading, go_on = threading.Semaphore(0), threading.Event()
+
+    def slow(chat, worker, request):
+        reading.release()
+        assert go_on.wait(20)
+        return prepare(chat, worker, request)
+
+    monkeypatch.setattr("telechat.serve.app.prepare", slow)
+    body = {"model": "toy", "messages": HI}
+    with serving(chat, worker, max_queued=1) as url, ThreadPoolExecutor(4) as pool:
+        ask_for = lambda n: httpx.post(f"{url}/v1/chat/completions", json={**body, "n": n}, timeout=20).status_code  # noqa: E731
+        first = pool.submit(ask_for, 2)  # both slots
+        assert reading.acquire(timeout=20)
+        second = pool.submit(ask_for, 1)  # the one place
+        assert reading.acquire(timeout=20)
+        assert ask_for(1) == 429
+        go_on.set()
+        assert (first.result(), second.result()) == (200, 200)
+        assert ask_for(2) == 200
+        assert httpx.post(f"{url}/v1/chat/completions", json={**body, "tools": "x"}, timeout=20).status_code == 400
+        until(lambda: worker.would_wait(2) == 0)
 
 
 @pytest.mark.timeout(120)

@@ -12,6 +12,7 @@ youngest rows then go back to the head of the queue and are computed again later
 from __future__ import annotations
 
 import itertools
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -72,6 +73,7 @@ class Engine:
         self.generated_tokens = 0
         self.reused_tokens = 0  # of prompts, found in a slot
         self.prompt_tokens = 0
+        self.prefilled_tokens = 0  # computed of prompts, and again after a pre-emption
         self.preemptions = 0
 
     def refresh(self) -> None:
@@ -321,8 +323,10 @@ class Engine:
         self.runner.move(source, target, int(self.held.held[target].max(initial=0)))
         for (work, prefix), group in zip(batch, groups, strict=True):
             group[0].length = prefix.length if prefix else 0
-            self.reused_tokens += group[0].length
-            work.request.cached = max(work.request.cached, min(group[0].length, len(work.request.prompt)))
+            if work.request.started is None:  # what comes back after a pre-emption finds its own tokens
+                work.request.started = time.monotonic()
+                work.request.cached = group[0].length
+                self.reused_tokens += group[0].length
             self.rows.extend(group)
         works = [work for work, _ in batch]
         if len(batch) == 1 and len(works[0].ids) - groups[0][0].length > budget:
@@ -339,6 +343,7 @@ class Engine:
             part = work.ids[leader.length : leader.length + budget]
             self.runner.run([part], [self.rows.index(leader)], [leader.length])
             leader.length += len(part)
+            self.prefilled_tokens += len(part)
             return []
         self._partial = None
         return self._compute([work], [group])
@@ -348,6 +353,7 @@ class Engine:
         slots = [[self.rows.index(row) for row in group] for group in groups]
         leaders = [group[0] for group in groups]
         rest = [work.ids[row.length :] for work, row in zip(works, leaders, strict=True)]
+        self.prefilled_tokens += sum(map(len, rest))
         logits = self.runner.run(rest, [mine[0] for mine in slots], [row.length for row in leaders])
         spread = [(mine[0], other) for mine in slots for other in mine[1:]]
         self.runner.move([s for s, _ in spread], [t for _, t in spread], max(len(work.ids) for work in works))

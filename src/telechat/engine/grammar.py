@@ -80,6 +80,7 @@ class Guided:
         self._budget = budget
         self._thought = 0
         self._open: torch.Tensor | None = None
+        self.broken = False
 
     def allowed(self) -> torch.Tensor | None:
         """See `Constraint`."""
@@ -89,11 +90,13 @@ class Guided:
             return self._unended() if self._matcher is not None else None
         if self._matcher is None:
             return None
-        if self._matcher.is_stopped() or self._matcher.is_error():
+        if self._matcher.is_error():
+            return self._give_up()
+        if self._matcher.is_stopped():
             return self._only(self._ends.tolist())
         bits = torch.frombuffer(bytearray(self._matcher.compute_bitmask()), dtype=torch.uint8)
         mask = (bits[:, None] >> torch.arange(8, dtype=torch.uint8) & 1).flatten().bool()[: self._vocabulary]
-        return mask if mask.any() else self._only(self._ends.tolist())
+        return mask if mask.any() else self._give_up()
 
     def accept(self, token: int) -> None:
         """See `Constraint`."""
@@ -102,6 +105,11 @@ class Guided:
             self._thought += 1
         elif self._matcher is not None and not self._matcher.is_stopped():
             self._matcher.consume_token(token)
+
+    def _give_up(self) -> torch.Tensor:
+        """The grammar engine met a limit of its own, or a text that cannot go on: the answer ends unfinished."""
+        self.broken = True
+        return self._only(self._ends.tolist())
 
     def _only(self, ids: list[int]) -> torch.Tensor:
         mask = torch.zeros(self._vocabulary, dtype=torch.bool)

@@ -21,6 +21,11 @@ class Constraint(Protocol):
         """`token` was sampled."""
         ...
 
+    @property
+    def broken(self) -> bool:
+        """It could not be held to the end: what was generated is not what was asked for."""
+        ...
+
 
 @dataclass(frozen=True)
 class SamplingParams:
@@ -97,7 +102,8 @@ class Request:
     """One prompt with `n` completions; the engine's unit of work.
 
     `ended` are samples that need no more tokens (a stop string came); `cached` is how many tokens of the prompt were
-    found in a slot. Requests of different `salt` never share what is cached.
+    found in a slot when it got one, at `started` (`time.monotonic`). Requests of different `salt` never share what is
+    cached.
     """
 
     id: int
@@ -110,3 +116,4 @@ class Request:
     constraints: list[Constraint | None] = field(default_factory=list)
     cached: int = 0
     salt: str = ""
+    started: float | None = None

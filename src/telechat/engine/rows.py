@@ -167,7 +167,7 @@ class Rows:
             if row.constraint is not None:
                 row.constraint.accept(token)
             if token in row.params.stop_ids:
-                row.finish("stop")
+                row.finish("length" if row.constraint is not None and row.constraint.broken else "stop")
             elif len(completion.ids) >= row.params.max_tokens:
                 row.finish("length")
         return events

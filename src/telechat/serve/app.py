@@ -33,9 +33,9 @@ from telechat.serve.responses import ResponsesRequest
 from telechat.serve.run import failure
 from telechat.serve.schemas import ChatRequest
 from telechat.serve.session import ChatModel
-from telechat.serve.text_completions import TextCompletion, prepare_text
+from telechat.serve.text_completions import TextCompletion, check_prompts, prepare_text
 from telechat.serve.wire import ApiError, ClientLeft, EventStream, json_response, until_client_leaves
-from telechat.serve.worker import EngineFailure, Worker
+from telechat.serve.worker import EngineFailure, Place, Worker
 
 logger = logging.getLogger(__name__)
 
@@ -91,9 +91,16 @@ class Server:
             raise unknown_model(model, self.settings)
         if self.worker.stopping:
             raise ApiError(503, "the server is stopping", headers={"retry-after": "5"})
-        if self.worker.queued >= self.settings.max_queued:
+
+    def places(self, *completions: int) -> list[Place]:
+        """Places in the queue, kept while the request is read; raises `ApiError` when there are none.
+
+        A request of more completions than may wait is taken while nobody else waits.
+        """
+        if self.worker.would_wait(sum(completions)) > self.settings.max_queued and self.worker.would_wait(0):
             self.metrics.refused("queue_full")
             raise ApiError(429, "too many requests are waiting; try again", code="queue_full", headers={"retry-after": "1"})
+        return [self.worker.keep_place(count) for count in completions]
 
     def log_prompts(self, *prompts: list[int]) -> None:
         """Put prompts into the log, where the operator has asked for it."""
@@ -148,7 +155,9 @@ def _add_openai(app: FastAPI, server: Server) -> None:
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
         """A chat completion, whole or streamed."""
         server.admit(body.model)
+        [place] = server.places(body.n or 1)
         job = await asyncio.to_thread(prepare, server.chat, server.worker, body)
+        job.place = place
         server.log_prompts(job.prompt)
         headers = server.notes(job)
         completion = Completion(server.chat, body, job)
@@ -160,7 +169,11 @@ def _add_openai(app: FastAPI, server: Server) -> None:
     async def completions(body: TextRequest, request: Request) -> Response:
         """Text that goes on, whole or streamed."""
         server.admit(body.model)
+        check_prompts(body)
+        places = server.places(*[body.n or 1] * len(body.prompts))
         jobs = await asyncio.to_thread(prepare_text, server.chat, server.worker, body)
+        for job, place in zip(jobs, places, strict=True):
+            job.place = place
         server.log_prompts(*(job.ids for job in jobs))
         completion = TextCompletion(server.chat, body, jobs)
         if body.stream:
@@ -173,8 +186,10 @@ def _add_responses(app: FastAPI, server: Server) -> None:
     async def responses(body: ResponsesRequest, request: Request) -> Response:
         """A response, whole or as events."""
         server.admit(body.model)
+        [place] = server.places(1)
         translated, names = body.as_chat()
         job = await asyncio.to_thread(prepare, server.chat, server.worker, translated)
+        job.place = place
         server.log_prompts(job.prompt)
         headers = server.notes(job)
         answer = response_api.Response(server.chat, body, translated, names, job)
@@ -188,8 +203,10 @@ def _add_messages(app: FastAPI, server: Server) -> None:
     async def messages(body: MessagesRequest, request: Request) -> Response:
         """A message, whole or as events."""
         server.admit(body.model)
+        [place] = server.places(1)
         translated = body.as_chat()
         job = await asyncio.to_thread(prepare, server.chat, server.worker, translated)
+        job.place = place
         server.log_prompts(job.prompt)
         headers = server.notes(job)
         reply = Reply(server.chat, body, translated, job)

@@ -19,12 +19,13 @@ from telechat.serve.bodies import TextRequest
 from telechat.serve.schemas import ChatRequest, Unsupported
 from telechat.serve.session import ChatModel
 from telechat.serve.wire import ApiError
-from telechat.serve.worker import Worker
+from telechat.serve.worker import Place, Worker
 
 
 @dataclass
 class Job:
-    """A checked request, ready for the engine. `notes` are settings that had no or another effect than asked for."""
+    """A checked request, ready for the engine. `notes` are settings that had no or another effect than asked for;
+    `place` is the one in the queue, kept until the engine has the request."""
 
     prompt: list[int]
     params: list[SamplingParams]
@@ -32,6 +33,7 @@ class Job:
     notes: list[str]
     constraints: list[Constraint | None]
     salt: str = ""
+    place: Place | None = None
 
 
 def prepare(chat: ChatModel, worker: Worker, request: ChatRequest) -> Job:

@@ -13,6 +13,7 @@ from telechat.serve.worker import Generation, Token, Worker
 FIRST_TOKEN = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640, 2560)
 BETWEEN_TOKENS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80)
 WHOLE = (0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680)
+ITERATION = (1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384)
 COUNTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000, 200_000)
 
 
@@ -45,6 +46,10 @@ class _Engine(Collector):
             counter = CounterMetricFamily(self._prefix + name, meaning, labels=["model_name"])
             counter.add_metric([self._model], self._worker.read(figure))
             yield counter
+        room = {"model_name": self._model, "slots": str(self._worker.slots), "max_model_len": str(self._worker.max_len)}
+        info = GaugeMetricFamily(self._prefix + "cache_config_info", "what keys and values have room for", labels=list(room))
+        info.add_metric(list(room.values()), 1)
+        yield info
 
 
 class Metrics:
@@ -60,10 +65,21 @@ class Metrics:
         self._finished = self._counter("request_success", "finished requests", "finished_reason")
         self._refused = self._counter("admission_rejections", "requests that were refused", "reason")
         self._first = self._histogram("time_to_first_token_seconds", "seconds to the first token", FIRST_TOKEN)
+        self._queue = self._histogram("request_queue_time_seconds", "seconds until the engine takes a request in", WHOLE)
+        self._prefill = self._histogram("request_prefill_time_seconds", "seconds from there to the first token", WHOLE)
+        self._decode = self._histogram("request_decode_time_seconds", "seconds from the first token to the last", WHOLE)
+        self._inference = self._histogram("request_inference_time_seconds", "seconds in the engine", WHOLE)
+        self._each = self._histogram(
+            "request_time_per_output_token_seconds", "mean seconds of a token after the first", BETWEEN_TOKENS
+        )
         self._between = self._histogram("inter_token_latency_seconds", "seconds between two tokens", BETWEEN_TOKENS)
         self._whole = self._histogram("e2e_request_latency_seconds", "seconds of a whole request", WHOLE)
         self._prompt_size = self._histogram("request_prompt_tokens", "prompt tokens of a request", COUNTS)
         self._answer_size = self._histogram("request_generation_tokens", "tokens generated for a request", COUNTS)
+        self._longest = self._histogram("request_max_num_generation_tokens", "tokens of the longest answer", COUNTS)
+        self._samples = self._histogram("request_params_n", "answers asked for", (1, 2, 5, 10, 20))
+        self._bound = self._histogram("request_params_max_tokens", "the bound on an answer's tokens", COUNTS)
+        self._steps = self._histogram("iteration_tokens_total", "tokens computed in a step of the engine", ITERATION)
         worker.watcher = self
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
@@ -87,8 +103,24 @@ class Metrics:
         self._prompt.labels(self._model).inc(len(generation.prompt))
         self._whole.observe(now - generation.submitted)
         self._prompt_size.observe(len(generation.prompt))
-        if generation.request is not None:
-            self._answer_size.observe(sum(len(c.ids) for c in generation.request.completions))
+        self._samples.observe(len(generation.params))
+        self._bound.observe(generation.params[0].max_tokens)
+        made = generation.request
+        if made is None or made.started is None:
+            return
+        lengths = [len(completion.ids) for completion in made.completions]
+        self._answer_size.observe(sum(lengths))
+        self._longest.observe(max(lengths))
+        self._queue.observe(made.started - generation.submitted)
+        self._inference.observe(now - made.started)
+        if generation.first_step is not None and generation.last_step is not None:
+            self._prefill.observe(generation.first_step - made.started)
+            self._decode.observe(generation.last_step - generation.first_step)
+            self._each.observe((generation.last_step - generation.first_step) / max(1, max(lengths) - 1))
+
+    def iterated(self, tokens: int) -> None:
+        """See `Watcher`."""
+        self._steps.observe(tokens)
 
     def refused(self, reason: str) -> None:
         """A request was turned away before it reached the engine."""

@@ -50,6 +50,8 @@ class Run:
         Raises `EngineFailure`, and `UserError` where the engine refuses the prompt.
         """
         async with worker.submit(self.job.prompt, self.job.params, self.job.constraints, self.job.salt) as generation:
+            if self.job.place is not None:
+                self.job.place.give_up()
             async for step in generation:
                 yield [(token.sample, self._take(generation, token)) for token in step if self._waits(token.sample)]
                 self.cached_tokens = generation.cached_tokens

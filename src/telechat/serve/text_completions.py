@@ -14,11 +14,11 @@ from telechat.engine import SamplingParams
 from telechat.serve.bodies import TextRequest
 from telechat.serve.job import sampling
 from telechat.serve.run import failure
-from telechat.serve.schemas import MAX_SAMPLES, Unsupported
+from telechat.serve.schemas import Unsupported
 from telechat.serve.session import ChatModel
 from telechat.serve.text import TextSample
 from telechat.serve.wire import DONE, ApiError, event
-from telechat.serve.worker import EngineFailure, Token, Worker
+from telechat.serve.worker import EngineFailure, Place, Token, Worker
 
 MAX_PROMPTS = 64
 
@@ -30,6 +30,7 @@ class TextJob:
     text: str
     ids: list[int]
     params: list[SamplingParams]
+    place: Place | None = None
 
 
 @dataclass
@@ -54,11 +55,15 @@ def prepare_text(chat: ChatModel, worker: Worker, request: TextRequest) -> list[
     except Unsupported as error:
         raise ApiError(400, str(error), error.param, "unsupported_value") from None
     n = request.n or 1
-    if not 0 < len(request.prompts) * n <= MAX_PROMPTS * MAX_SAMPLES or len(request.prompts) > MAX_PROMPTS:
-        raise ApiError(400, f"prompt: give 1 to {MAX_PROMPTS} prompts", "prompt")
     if n > worker.slots:
         raise ApiError(400, f"n: {n} samples were asked for; this server makes at most {worker.slots} together", "n")
     return [_job(chat, worker, request, prompt, n) for prompt in request.prompts]
+
+
+def check_prompts(request: TextRequest) -> None:
+    """Raise `ApiError` for no prompts, or too many."""
+    if not 0 < len(request.prompts) <= MAX_PROMPTS:
+        raise ApiError(400, f"prompt: give 1 to {MAX_PROMPTS} prompts", "prompt")
 
 
 def _job(chat: ChatModel, worker: Worker, request: TextRequest, prompt: str | list[int], n: int) -> TextJob:
@@ -142,6 +147,8 @@ class TextCompletion:
         job, mine = self._jobs[number], self._choices[number * self._n : (number + 1) * self._n]
         try:
             async with worker.submit(job.ids, job.params, salt=self._request.cache_salt or "") as generation:
+                if job.place is not None:
+                    job.place.give_up()
                 async for step in generation:
                     for token in step:
                         choice = mine[token.sample]

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -96,7 +97,8 @@ class Generation:
         self._deadline = None if worker.timeout is None else self.loop.time() + worker.timeout
         self._tokens = 0
         self.submitted = time.monotonic()
-        self.last_step: float | None = None  # when the engine brought tokens last
+        self.first_step: float | None = None  # when the engine brought tokens first
+        self.last_step: float | None = None  # and last
         self.request: Request | None = None  # belongs to the engine's thread
         self.cancelled = False
         self._worker = worker
@@ -151,6 +153,14 @@ class Generation:
         self._steps.put_nowait(step)
 
 
+class Place:
+    """A place in the queue that is kept for a request while it is read. It is given up once, at the latest when nobody
+    holds it any more."""
+
+    def __init__(self, give_back: Callable[[], None]) -> None:
+        self.give_up = weakref.finalize(self, give_back)
+
+
 class Watcher(Protocol):
     """Is told in the engine's thread what happens."""
 
@@ -159,6 +169,9 @@ class Watcher(Protocol):
 
     def ended(self, generation: Generation, reason: str, now: float) -> None:
         """A request is over: "stop", "length", "abort" or "error"."""
+
+    def iterated(self, tokens: int) -> None:
+        """The engine has made a step in which it computed `tokens`, those of prompts included."""
 
 
 class Worker:
@@ -181,6 +194,7 @@ class Worker:
         self._left: list[Generation] = []
         self._ended: list[tuple[Generation, int]] = []
         self._running: dict[int, Generation] = {}  # by the engine's request number
+        self._reserved = 0
         self._draining = False
         self._stopping = False
         self._dead = False
@@ -223,12 +237,23 @@ class Worker:
         """No new request is taken."""
         return self._draining or self._stopping
 
-    @property
-    def queued(self) -> int:
-        """Completions that wait for a slot, those included that the engine has not heard of yet."""
+    def would_wait(self, count: int) -> int:
+        """How many completions would wait for a slot if `count` more came, those counted that the engine has not heard
+        of yet and those that have a place."""
+        waiting = int(self.read("queued"))
+        free = 0 if waiting else self.slots - int(self.read("running"))
         with self._changed:
-            arrived = sum(len(generation.params) for generation in self._arrived)
-        return arrived + int(self.read("queued"))
+            coming = sum(len(generation.params) for generation in self._arrived) + self._reserved + count
+        return waiting + max(0, coming - free)
+
+    def keep_place(self, count: int) -> Place:
+        """Count `count` completions as waiting until the place is given up."""
+        self._give_back(-count)
+        return Place(lambda: self._give_back(count))
+
+    def _give_back(self, count: int) -> None:
+        with self._changed:
+            self._reserved -= count
 
     def read(self, name: str) -> float:
         """A figure of the engine as it is now (`running`, `queued`, `kv_usage`, …); 0 where it has none."""
@@ -322,7 +347,11 @@ class Worker:
                 self._post([(generation, error)])
             else:
                 self._running[generation.request.id] = generation
-        self._share(self._engine.step())
+        before = self.read("prefilled_tokens")
+        events = self._engine.step()
+        if self.watcher is not None and (tokens := len(events) + int(self.read("prefilled_tokens") - before)):
+            self.watcher.iterated(tokens)
+        self._share(events)
 
     def _share(self, events: list[tuple[Request, int, int]]) -> None:
         """Give every generation its tokens of one step."""
@@ -338,6 +367,7 @@ class Worker:
         for number, generation in list(self._running.items()):
             if number in steps and self.watcher is not None:
                 self.watcher.stepped(generation, steps[number], now)
+                generation.first_step = generation.first_step or now
                 generation.last_step = now
             made = generation.request
             if made is not None and made.open == 0:
