@@ -106,6 +106,28 @@ def test_json_that_fits_a_schema_or_a_call(setting):
     assert (verdict(grammars, grammar, call), verdict(grammars, either, call)) == ("refused", "whole")
 
 
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_free_answers_whose_calls_of_strict_tools_fit_their_schemas(tokenizer, fmt):
+    renderer = Renderer(tokenizer, get_format(fmt))
+    grammars = Grammars(tokenizer, len(tokenizer), [renderer.end_id])
+    loose = {"type": "function", "function": {**ADD["function"], "name": "loose"}}
+    tools = [ADD, NOW, loose]
+    grammar = answer_grammar(renderer.format, renderer.control_ids, tools=tools, strict={"add"})
+    single = answer_grammar(renderer.format, renderer.control_ids, tools=tools, strict={"add"}, several=False)
+
+    def judged(content: str | None, *calls: ToolCall, grammar: str = grammar) -> str:
+        return verdict(grammars, grammar, answer_ids(renderer, Message("assistant", content, "hm", calls)))
+
+    fits, wrong = ToolCall("add", {"a": 1, "note": "n"}), ToolCall("add", {"a": "one", "note": "n"})
+    assert judged("No call <b>\n{}.") == "whole"
+    assert judged("Let me see.", fits) == "whole"
+    assert judged(None, fits, ToolCall("now", {}), fits) == "whole"
+    assert judged(None, fits, fits, grammar=single) == "refused"
+    assert judged("Let me see.", wrong) == "refused"
+    assert judged(None, ToolCall("loose", {"a": "one"})) == "whole"
+    assert judged(None, ToolCall("unknown", {})) == "refused"
+
+
 def test_clients_give_no_orders_to_the_grammar_engine():
     schema = {"x-guidance": {"lenient": True}, "items": [{"%llguidance": {}, "type": "string"}], "type": "array"}
     assert plain_schema(schema) == {"items": [{"type": "string"}], "type": "array"}

@@ -9,8 +9,12 @@ import openai
 import pytest
 
 from telechat.serve.app import NOTES_HEADER
+from telechat.serve.job import prepare
+from telechat.serve.schemas import ChatRequest
+from telechat.serve.worker import Worker
 
 from .conftest import until
+from .scripted import ScriptedEngine
 
 WEATHER = {
     "type": "function",
@@ -183,3 +187,22 @@ def test_a_crash_in_the_engine_is_an_error_not_a_hang(scripted):
     assert "secret" not in str(error.value)
     engine.broken = None
     assert ask(url, max_tokens=2).usage.completion_tokens == 2
+
+
+def test_calls_of_strict_tools_are_held_to_their_schemas(chat):
+    pytest.importorskip("llguidance")
+    worker = Worker(lambda: ScriptedEngine(lambda prompt, sample: [chat.renderer.end_id]))
+    tool = {"type": "function", "function": {**WEATHER["function"], "strict": True}}
+
+    def job(**fields):
+        return prepare(chat, worker, ChatRequest.model_validate({"model": "toy", "messages": HI, **fields}))
+
+    assert job(tools=[WEATHER]).constraints == [None]
+    assert job(tools=[tool], tool_choice="none").constraints == [None]
+    made = job(tools=[tool], n=2)
+    assert all(made.constraints)
+    assert not made.notes
+    free = made.constraints[0]  # the thinking has no bound: nothing waits that must be said
+    for token in chat.renderer.encode("a b c d e f g h") * 10:
+        assert free.allowed()[token]
+        free.accept(token)

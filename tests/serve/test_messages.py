@@ -220,3 +220,26 @@ def test_fields_of_chat_requests_count_here_too(scripted):
     assert engine.seen[-1][0].top_k == 7
     with pytest.raises(anthropic.BadRequestError, match="preset"):
         ask(url, extra_body={"preset": "poetry"})
+
+
+def test_an_error_names_its_request(scripted):
+    url, _, _ = scripted("</think>ok<_end>")
+    answer = httpx.post(f"{url}/v1/messages", json={"model": "toy"}, timeout=20)
+    assert answer.json()["request_id"] == answer.headers["request-id"]
+
+
+def test_models_as_the_client_shows_them(scripted):
+    url, _, _ = scripted("</think>ok<_end>")
+    [model] = client_of(url).models.list().data
+    assert (model.id, model.type, model.display_name) == ("toy", "model", "toy")
+    assert model.created_at.year >= 2026
+    assert client_of(url).models.retrieve("toy").id == "toy"
+    assert "object" in httpx.get(f"{url}/v1/models", timeout=20).json()
+
+
+def test_tools_that_may_not_be_called_are_not_counted(scripted):
+    url, _, _ = scripted("</think>ok<_end>")
+    count = client_of(url).messages.count_tokens
+    plain, shown = count(model="toy", messages=HI), count(model="toy", messages=HI, tools=[TOOL])
+    hidden = count(model="toy", messages=HI, tools=[TOOL], tool_choice={"type": "none"})
+    assert hidden.input_tokens == plain.input_tokens < shown.input_tokens

@@ -8,6 +8,8 @@ import httpx
 import openai
 import pytest
 
+from telechat.serve.responses import ResponsesRequest
+
 from .test_chat_completions import CALL, client_of
 
 TOOL = {"type": "function", "name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
@@ -115,6 +117,33 @@ def test_tools_in_a_namespace(scripted):
     assert answer.output[0].namespace == "mcp"
 
 
+def test_tools_of_one_name_in_two_namespaces_are_told_apart(scripted):
+    url, _, _ = scripted("</think>" + CALL.format("Paris").replace("weather", "b__weather") + "<_end>")
+    tools = [{"type": "namespace", "name": name, "tools": [TOOL]} for name in ("a", "b")]
+    answer = ask(url, tools=tools)
+    assert (answer.output[0].name, answer.output[0].namespace) == ("weather", "b")
+    with client_of(url).responses.stream(model="toy", input="hi", tools=tools) as stream:
+        done = [event for event in stream if event.type == "response.function_call_arguments.done"]
+        assert stream.get_final_response().output[0].namespace == "b"
+    assert [event.name for event in done] == ["weather"]
+    forced = {"type": "function", "name": "weather", "namespace": "b"}
+    body = ResponsesRequest.model_validate({"model": "toy", "input": "hi", "tools": tools, "tool_choice": forced})
+    assert body.as_chat()[0].named_tool == "b__weather"
+    called = {"type": "function_call", "call_id": "1", "arguments": "{}", "name": "weather"}
+    history = [{**called, "namespace": name, "call_id": name} for name in ("a", "b")]
+    results = [{"type": "function_call_output", "call_id": name, "output": "rain"} for name in ("a", "b")]
+    body = ResponsesRequest.model_validate({"model": "toy", "input": [*history, *results], "tools": tools})
+    assert [c.function.name for c in body.as_chat()[0].messages[0].tool_calls] == ["weather", "b__weather"]
+
+
+def test_fields_without_effect_are_named(scripted):
+    url, _, _ = scripted("</think>ok<_end>")
+    body = {"model": "toy", "input": "hi", "top_logprobs": 3, "n": 5, "include": ["x"], "seed": 1}
+    answer = httpx.post(f"{url}/v1/responses", json=body, timeout=20)
+    assert answer.status_code == 200
+    assert answer.headers["x-telechat-notes"] == "ignored: include, n, top_logprobs"
+
+
 def test_too_few_tokens(scripted):
     url, _, _ = scripted("</think>on and on and on<_end>")
     response = ask(url, max_output_tokens=3)
@@ -127,6 +156,8 @@ def test_too_few_tokens(scripted):
     ("param", "fields"),
     [
         ("previous_response_id", {"previous_response_id": "resp_1"}),
+        ("background", {"background": True}),
+        ("prompt", {"prompt": {"id": "pmpt_1"}}),
         ("input", {"input": []}),
         ("input", {"input": [{"type": "item_reference", "id": "x"}]}),
         ("input", {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "http://x"}]}]}),

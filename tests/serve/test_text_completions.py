@@ -26,6 +26,13 @@ def test_text_goes_on_unread(scripted):
     assert answer.usage.prompt_tokens == len(engine.prompts[0])
 
 
+def test_fields_without_effect_are_named(scripted):
+    url, _, _ = scripted("there was<_end>")
+    body = {"model": "toy", "prompt": "Once", "user": "x", "max_tokens": 200_000}
+    answer = httpx.post(f"{url}/v1/completions", json=body, timeout=20)
+    assert answer.headers["x-telechat-notes"] == "ignored: user; max_tokens: lowered to what the context has left"
+
+
 def test_several_prompts_and_samples(scripted, chat):
     from .scripted import ids_of
 

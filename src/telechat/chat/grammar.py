@@ -8,7 +8,7 @@ begin where the thinking has ended. Building one needs no library.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from telechat.chat.formats import CALL, CALL_END, Format
@@ -38,11 +38,13 @@ def answer_grammar(
     only: str | None = None,
     several: bool = True,
     schema: Mapping[str, Any] | None = None,
+    strict: Collection[str] | None = None,
 ) -> str:
     """An answer that calls `tools`, or is one JSON value that fits `schema`; either of them where both are given.
 
-    Of the tools at least one is called, or once the tool `only`; several calls only where they are allowed.
-    `control_ids` gives the ids of the control words that the vocabulary has.
+    Of the tools at least one is called, or once the tool `only`; several calls only where they are allowed. With
+    `strict` the answer is free, text and calls; but calls of the tools that it names fit their schemas. `control_ids`
+    gives the ids of the control words that the vocabulary has.
     """
     functions = [tool.get("function", tool) for tool in tools]
     chosen = [f for f in functions if only is None or f["name"] == only]
@@ -54,11 +56,20 @@ def answer_grammar(
         names = " | ".join(f"tool_{number}" for number in range(len(chosen)))
         rules.append(f"call: {_word(CALL, control_ids)} ({names}) {_word(CALL_END, control_ids)}")
         for number, function in enumerate(chosen):
+            if strict is not None and function["name"] not in strict:
+                function = {"name": function["name"]}
+                if fmt.calls == "xml":
+                    rules.append(f"tool_{number}: {json.dumps(function['name'])} FREE")
+                    continue
             rules += _json_call(number, function) if fmt.calls == "json" else _xml_call(number, function, types)
     if schema is not None:
         answers.append("value")
         rules.append(f"value: {_json(schema)}")
-    return "\n".join([f"start: {_lead(fmt)} ({' | '.join(answers)})", *rules]) + "\n"
+    start = f"{_lead(fmt)} ({' | '.join(answers)})"
+    if strict is not None:
+        start = "FREE (call FREE)*" if several else "FREE (call FREE)?"
+        rules.append("FREE: /(.|\\n)*/")
+    return "\n".join([f"start: {start}", *rules]) + "\n"
 
 
 def _lead(fmt: Format) -> str:

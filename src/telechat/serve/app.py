@@ -24,7 +24,7 @@ from telechat.serve import responses as response_api
 from telechat.serve.bodies import AnthropicErrorBody, DetokenizeRequest, ErrorBody, TextRequest, TokenizeRequest
 from telechat.serve.completions import Completion
 from telechat.serve.gate import Gate
-from telechat.serve.job import Job, prepare, prompt_of
+from telechat.serve.job import prepare, prompt_of
 from telechat.serve.log import RequestLog, add_text
 from telechat.serve.messages import CountRequest, MessagesRequest, Reply
 from telechat.serve.metrics import Metrics
@@ -33,7 +33,7 @@ from telechat.serve.responses import ResponsesRequest
 from telechat.serve.run import failure
 from telechat.serve.schemas import ChatRequest
 from telechat.serve.session import ChatModel
-from telechat.serve.text_completions import TextCompletion, check_prompts, prepare_text
+from telechat.serve.text_completions import TextCompletion, check_prompts, prepare_text, text_notes
 from telechat.serve.wire import ApiError, ClientLeft, EventStream, json_response, until_client_leaves
 from telechat.serve.worker import EngineFailure, Place, Worker
 
@@ -43,6 +43,7 @@ NOTES_HEADER = "x-telechat-notes"
 """Names settings of a request that had no effect, or another one than asked for."""
 
 MAX_NOTED = 50
+ANTHROPIC_HEADER = "anthropic-version"
 
 _JSON_HINT = "the body must be a JSON object, sent with content-type: application/json"
 
@@ -107,10 +108,10 @@ class Server:
         if self.settings.log_prompts:
             add_text("prompt", "\n".join(self.chat.renderer.decode(ids) for ids in prompts))
 
-    def notes(self, job: Job) -> dict[str, str]:
+    def notes(self, notes: list[str]) -> dict[str, str]:
         """Headers that name settings without effect."""
-        _log_once(self.noted, job.notes)
-        return {NOTES_HEADER: "; ".join(job.notes)} if job.notes else {}
+        _log_once(self.noted, notes)
+        return {NOTES_HEADER: "; ".join(notes)} if notes else {}
 
 
 def create_app(chat: ChatModel, worker: Worker, settings: Settings) -> FastAPI:
@@ -159,7 +160,7 @@ def _add_openai(app: FastAPI, server: Server) -> None:
         job = await asyncio.to_thread(prepare, server.chat, server.worker, body)
         job.place = place
         server.log_prompts(job.prompt)
-        headers = server.notes(job)
+        headers = server.notes(job.notes)
         completion = Completion(server.chat, body, job)
         if body.stream:
             return EventStream(completion.chunks(server.worker), headers)
@@ -175,10 +176,11 @@ def _add_openai(app: FastAPI, server: Server) -> None:
         for job, place in zip(jobs, places, strict=True):
             job.place = place
         server.log_prompts(*(job.ids for job in jobs))
+        headers = server.notes(text_notes(body, jobs))
         completion = TextCompletion(server.chat, body, jobs)
         if body.stream:
-            return EventStream(completion.chunks(server.worker))
-        return json_response(await until_client_leaves(request.receive, completion.whole(server.worker)))
+            return EventStream(completion.chunks(server.worker), headers)
+        return json_response(await until_client_leaves(request.receive, completion.whole(server.worker)), headers=headers)
 
 
 def _add_responses(app: FastAPI, server: Server) -> None:
@@ -191,7 +193,7 @@ def _add_responses(app: FastAPI, server: Server) -> None:
         job = await asyncio.to_thread(prepare, server.chat, server.worker, translated)
         job.place = place
         server.log_prompts(job.prompt)
-        headers = server.notes(job)
+        headers = server.notes(job.notes)
         answer = response_api.Response(server.chat, body, translated, names, job)
         if body.stream:
             return EventStream(answer.events(server.worker), headers)
@@ -208,7 +210,7 @@ def _add_messages(app: FastAPI, server: Server) -> None:
         job = await asyncio.to_thread(prepare, server.chat, server.worker, translated)
         job.place = place
         server.log_prompts(job.prompt)
-        headers = server.notes(job)
+        headers = server.notes(job.notes)
         reply = Reply(server.chat, body, translated, job)
         if body.stream:
             return EventStream(reply.events(server.worker), headers)
@@ -276,20 +278,25 @@ def unknown_model(name: str, settings: Settings) -> ApiError:
 
 def _add_models(app: FastAPI, worker: Worker, settings: Settings) -> None:
     name = settings.names[0]
-    model = {"id": name, "object": "model", "created": int(time.time()), "owned_by": "telechat"}
+    model: dict[str, Any] = {"id": name, "object": "model", "created": int(time.time()), "owned_by": "telechat"}
     model["max_model_len"] = worker.max_len
 
+    begun = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(model["created"]))
+    theirs = {"type": "model", "id": name, "display_name": name, "created_at": begun}
+
     @app.get("/v1/models", responses=_ERRORS)
-    async def models() -> dict[str, Any]:
-        """The one model that is served."""
+    async def models(request: Request) -> dict[str, Any]:
+        """The one model that is served, as the client's API shows models."""
+        if ANTHROPIC_HEADER in request.headers:
+            return {"data": [theirs], "has_more": False, "first_id": name, "last_id": name}
         return {"object": "list", "data": [model]}
 
     @app.get("/v1/models/{name:path}", responses=_ERRORS)
-    async def one_model(name: str) -> dict[str, Any]:
+    async def one_model(name: str, request: Request) -> dict[str, Any]:
         """The model by its name."""
         if name not in settings.names:
             raise unknown_model(name, settings)
-        return model
+        return theirs if ANTHROPIC_HEADER in request.headers else model
 
 
 def _add_errors(app: FastAPI) -> None:

@@ -75,6 +75,7 @@ class AnthropicErrorBody(BaseModel):
 
     type: Literal["error"]
     error: AnthropicErrorDetail
+    request_id: str | None = None
 
 
 class TokenizeRequest(Body):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from telechat.chat.formats import THINK_END
+from telechat.chat.formats import CALL, CALL_END, THINK_END
 from telechat.chat.grammar import answer_grammar
 from telechat.chat.presets import get_preset
 from telechat.core.errors import UserError
@@ -51,7 +51,8 @@ def prepare(chat: ChatModel, worker: Worker, request: ChatRequest) -> Job:
     n = request.n or 1
     if n > worker.slots:
         raise ApiError(400, f"n: {n} samples were asked for; this server makes at most {worker.slots} together", "n")
-    notes = [f"ignored: {', '.join(request.ignored)}"] if request.ignored else []
+    ignored = [*request.ignored, *(["tools.function.strict"] if request.strict_tools and not _strict(chat, request) else [])]
+    notes = [f"ignored: {', '.join(ignored)}"] if ignored else []
     if request.wanted_tokens is not None and request.wanted_tokens > room:
         notes.append("max_tokens: lowered to what the context has left")
     params = sampling(chat, request, n, room)
@@ -72,14 +73,16 @@ def prompt_of(chat: ChatModel, request: ChatRequest) -> list[int]:
 
 
 def _constraints(chat: ChatModel, request: ChatRequest, params: Sequence[SamplingParams]) -> list[Constraint | None]:
-    """What the samples must say: a forced call, JSON, or thinking of bounded length.
+    """What the samples must say: a forced call, JSON, calls that fit strict tools, or thinking of bounded length.
 
-    While a grammar waits, thinking has half of the tokens unless the client says otherwise, so that what is asked for
-    can still be said.
+    While something waits that must be said, thinking has half of the tokens unless the client says otherwise, so that
+    it can still be said.
     """
     schema = request.schema_of_content
     grammar = None
-    if request.must_call or schema is not None:
+    strict = _strict(chat, request)
+    forced = request.must_call or schema is not None
+    if forced or strict:
         grammar = answer_grammar(
             chat.renderer.format,
             chat.renderer.control_ids,
@@ -87,20 +90,27 @@ def _constraints(chat: ChatModel, request: ChatRequest, params: Sequence[Samplin
             only=request.named_tool,
             several=request.parallel_tool_calls is not False,
             schema=None if request.must_call else schema,
+            strict=None if forced else strict,
         )
         try:
             chat.grammars.check(grammar)
         except UserError as error:
-            param = "tools" if request.must_call else "response_format"
+            param = "response_format" if schema is not None and not request.must_call else "tools"
             raise ApiError(400, f"{param}: {error}", param) from None
     budget = request.thinking_token_budget
     think_end = chat.renderer.control_ids.get(THINK_END) if chat.renderer.format.thinks else None
     if grammar is None and (budget is None or think_end is None):
         return [None] * len(params)
-    if budget is None:
+    if budget is None and forced:
         budget = params[0].max_tokens // 2
     matchers = [None if grammar is None else chat.grammars.matcher(grammar) for _ in params]
     return [Guided(matcher, chat.vocabulary, chat.stop_ids, think_end, budget) for matcher in matchers]
+
+
+def _strict(chat: ChatModel, request: ChatRequest) -> set[str]:
+    """The strict tools that are offered; none where the vocabulary has no tokens of its own around calls."""
+    offered = {tool["function"]["name"] for tool in request.offered_tools}
+    return request.strict_tools & offered if {CALL, CALL_END} <= chat.renderer.control_ids.keys() else set()
 
 
 def sampling(chat: ChatModel, request: ChatRequest | TextRequest, n: int, room: int) -> list[SamplingParams]:

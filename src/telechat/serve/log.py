@@ -39,6 +39,11 @@ def add_text(name: str, text: str) -> None:
         fields[name] = text
 
 
+def request_id() -> str | None:
+    """The id of the request that is being answered."""
+    return (_fields.get(None) or {}).get("request_id")
+
+
 class RequestLog:
     """Gives every request an id and logs it when it is over. Plain ASGI."""
 

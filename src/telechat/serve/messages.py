@@ -14,14 +14,15 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from telechat.chat.parser import ARGUMENTS, CALL_START, CONTENT, REASONING, Delta
 from telechat.core.errors import UserError
 from telechat.serve.completions import samples_of
+from telechat.serve.foreign import ForeignRequest, objects
 from telechat.serve.job import Job
 from telechat.serve.run import Run, Sample, failure
-from telechat.serve.schemas import MAX_STOPS, MAX_TOKENS, Body, ChatRequest, ForeignRequest
+from telechat.serve.schemas import MAX_STOPS, MAX_TOKENS, Body, ChatRequest
 from telechat.serve.session import ChatModel
 from telechat.serve.wire import ApiError, json_bytes
 from telechat.serve.worker import EngineFailure, Worker
@@ -86,31 +87,22 @@ class MessagesRequest(ForeignRequest):
         shape = self.output_config.format if self.output_config else None
         if shape is not None and shape.get("type") == "json_schema":
             body["response_format"] = {"type": "json_schema", "json_schema": {"schema": shape.get("schema")}}
-        return checked({**self.extensions, **{key: value for key, value in body.items() if value is not None}})
+        return self.checked(body)
 
 
-class CountRequest(Body):
+class CountRequest(ForeignRequest):
     """The body of a count_tokens request."""
 
     model: str
     messages: Annotated[list[dict[str, Any]], Field(min_length=1)]
     system: str | list[dict[str, Any]] | None = None
     tools: list[dict[str, Any]] | None = None
+    tool_choice: dict[str, Any] | None = None
 
     def as_chat(self) -> ChatRequest:
         """The same request in the OpenAI shape."""
-        body = {"model": self.model, "messages": _conversation(self.system, self.messages), **_tools(self.tools, None)}
-        return checked(body)
-
-
-def checked(body: dict[str, Any]) -> ChatRequest:
-    """A chat request from a translated body; what is wrong with it is the client's to mend."""
-    try:
-        return ChatRequest.model_validate(body)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ApiError(400, f"{where}: {first['msg'].removeprefix('Value error, ')}", where or None) from None
+        tools = _tools(self.tools, self.tool_choice)
+        return self.checked({"model": self.model, "messages": _conversation(self.system, self.messages), **tools})
 
 
 def _conversation(system: str | list[dict[str, Any]] | None, messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -125,13 +117,6 @@ def _conversation(system: str | list[dict[str, Any]] | None, messages: Sequence[
         blocks = _blocks(message.get("content"), where)
         out += [_assistant(blocks, where)] if message.get("role") == "assistant" else _incoming(blocks, where)
     return out
-
-
-def objects(value: Any, where: str) -> list[Mapping[str, Any]]:
-    """`value`, which a client sent, when it is a list of objects; `ApiError` otherwise."""
-    if not isinstance(value, list) or not all(isinstance(item, Mapping) for item in value):
-        raise ApiError(400, f"{where}: give a list of objects", where)
-    return value
 
 
 def _blocks(content: Any, where: str) -> list[Mapping[str, Any]]:
@@ -193,6 +178,7 @@ def _tools(tools: Sequence[Mapping[str, Any]] | None, choice: Mapping[str, Any] 
                     "name": tool["name"],
                     **({"description": tool["description"]} if tool.get("description") else {}),
                     "parameters": tool.get("input_schema") or {"type": "object", "properties": {}},
+                    **({"strict": tool["strict"]} if tool.get("strict") is not None else {}),
                 },
             }
             for tool in own

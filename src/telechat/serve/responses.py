@@ -12,7 +12,6 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -20,10 +19,11 @@ from pydantic import Field
 from telechat.chat.parser import ARGUMENTS, CALL_START, CONTENT, REASONING, Delta
 from telechat.core.errors import UserError
 from telechat.serve.completions import samples_of
+from telechat.serve.foreign import ForeignRequest
 from telechat.serve.job import Job
-from telechat.serve.messages import checked, objects
+from telechat.serve.response_tools import ToolNames
 from telechat.serve.run import Run, Sample, failure
-from telechat.serve.schemas import MAX_TOKENS, Body, ChatRequest, ForeignRequest
+from telechat.serve.schemas import MAX_TOKENS, Body, ChatRequest
 from telechat.serve.session import ChatModel
 from telechat.serve.wire import ApiError, json_bytes
 from telechat.serve.worker import EngineFailure, Worker
@@ -55,11 +55,13 @@ class ResponsesRequest(ForeignRequest):
     stream: bool | None = None
     previous_response_id: str | None = None
     conversation: Any = None
+    prompt: Any = None
+    background: bool | None = None
     metadata: dict[str, Any] | None = None
 
     def as_chat(self) -> tuple[ChatRequest, ToolNames]:
         """The same request in the OpenAI chat shape, and what its tools are called there."""
-        for name in ("previous_response_id", "conversation"):
+        for name in ("previous_response_id", "conversation", "prompt", "background"):
             if getattr(self, name):
                 raise ApiError(400, f"{name}: nothing is stored here; send the whole history as input", name)
         names = ToolNames.of(self.tools or ())
@@ -68,7 +70,7 @@ class ResponsesRequest(ForeignRequest):
             "model": self.model,
             "messages": messages,
             "tools": names.tools or None,
-            "tool_choice": self._choice(names) if names.tools else None,
+            "tool_choice": names.choice(self.tool_choice) if names.tools else None,
             "parallel_tool_calls": self.parallel_tool_calls,
             "max_completion_tokens": self.max_output_tokens,
             "temperature": self.temperature,
@@ -76,21 +78,7 @@ class ResponsesRequest(ForeignRequest):
             "stream": self.stream,
             "response_format": self._format(),
         }
-        return checked({**self.extensions, **{key: value for key, value in body.items() if value is not None}}), names
-
-    def _choice(self, names: ToolNames) -> Any:
-        choice = self.tool_choice
-        if not isinstance(choice, dict):
-            return choice
-        if choice.get("type") in ("function", "custom"):
-            return {"type": "function", "function": {"name": choice.get("name")}}
-        if choice.get("type") == "allowed_tools":
-            known = {tool["function"]["name"] for tool in names.tools}
-            offered = objects(choice.get("tools") or [], "tool_choice.tools")
-            chosen = [tool["name"] for tool in offered if isinstance(tool.get("name"), str) and tool["name"] in known]
-            picked = [{"type": "function", "function": {"name": name}} for name in chosen]
-            return {"type": "allowed_tools", "allowed_tools": {"mode": choice.get("mode", "auto"), "tools": picked}}
-        return "auto"  # a hosted tool, which nobody here can run
+        return self.checked(body), names
 
     def _format(self) -> dict[str, Any] | None:
         shape = self.text.format if self.text else None
@@ -99,49 +87,6 @@ class ResponsesRequest(ForeignRequest):
         if shape.get("type") == "json_schema":
             return {"type": "json_schema", "json_schema": {"name": shape.get("name"), "schema": shape.get("schema")}}
         return {"type": shape.get("type")}
-
-
-@dataclass
-class ToolNames:
-    """The tools as functions, and which of them are something else to the client."""
-
-    tools: list[dict[str, Any]] = field(default_factory=list)
-    custom: set[str] = field(default_factory=set)
-    namespaces: dict[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, tools: Sequence[Mapping[str, Any]], namespace: str | None = None) -> ToolNames:
-        """Read the tools of a request; raises `ApiError` for one without a name."""
-        found = cls()
-        for number, tool in enumerate(tools):
-            kind = tool.get("type")
-            if kind == "namespace":
-                inner = cls.of(objects(tool.get("tools") or [], f"tools.{number}.tools"), str(tool.get("name")))
-                found.tools += inner.tools
-                found.custom |= inner.custom
-                found.namespaces |= inner.namespaces
-                continue
-            if kind not in ("function", "custom"):
-                continue
-            if not isinstance(tool.get("name"), str):
-                raise ApiError(400, f"tools.{number}.name: a tool needs a name", f"tools.{number}.name")
-            found.tools.append(_function(tool))
-            if kind == "custom":
-                found.custom.add(tool["name"])
-            if namespace is not None:
-                found.namespaces[tool["name"]] = namespace
-        return found
-
-
-def _function(tool: Mapping[str, Any]) -> dict[str, Any]:
-    function: dict[str, Any] = {"name": tool["name"]}
-    if tool.get("description"):
-        function["description"] = tool["description"]
-    if tool["type"] == "custom":
-        function["parameters"] = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
-    else:
-        function["parameters"] = tool.get("parameters") or {"type": "object", "properties": {}}
-    return {"type": "function", "function": function}
 
 
 def _messages(items: str | Sequence[Mapping[str, Any]], names: ToolNames) -> list[dict[str, Any]]:
@@ -173,7 +118,7 @@ def _messages(items: str | Sequence[Mapping[str, Any]], names: ToolNames) -> lis
                 turn["reasoning_content"] = turn.get("reasoning_content", "") + thought
         elif kind in ("function_call", "custom_tool_call"):
             arguments = item.get("arguments") if kind == "function_call" else {"input": item.get("input", "")}
-            function = {"name": item.get("name"), "arguments": arguments}
+            function = {"name": names.shown(item.get("name"), item.get("namespace")), "arguments": arguments}
             turn.setdefault("tool_calls", []).append({"id": item.get("call_id"), "type": "function", "function": function})
         elif kind in ("function_call_output", "custom_tool_call_output"):
             close()
@@ -304,8 +249,6 @@ class Response:
         self._open = call.id
         item = {"type": "function_call", "id": f"fc_{secrets.token_hex(12)}", "call_id": call.id, "name": call.name}
         item |= {"arguments": "", "status": "in_progress"}
-        if call.name in self._names.namespaces:
-            item["namespace"] = self._names.namespaces[call.name]
         self._output.append(item)
         return [*out, self._added()]
 
@@ -323,7 +266,7 @@ class Response:
         if item["type"] == "function_call":
             item["arguments"] = item["arguments"] or "{}"
             if item["name"] not in self._names.custom:
-                done = {"arguments": item["arguments"], "name": item["name"]}
+                done = {"arguments": item["arguments"], "name": self._names.own(item["name"])["name"]}
                 out.append(self._item_event("response.function_call_arguments.done", done))
             else:
                 text = self._shown(-1)["input"]
@@ -345,11 +288,13 @@ class Response:
         return self._item_event(name, {"content_index": 0, **body})
 
     def _shown(self, number: int) -> dict[str, Any]:
-        """An item as the client knows it: a call of a custom tool by its input."""
+        """An item as the client knows it: a call by the tool's own name, that of a custom tool by its input."""
         item = self._output[number]
-        if item["type"] != "function_call" or item["name"] not in self._names.custom:
+        if item["type"] != "function_call":
             return {**item, "content": list(item["content"])} if "content" in item else item
-        shown = {key: value for key, value in item.items() if key != "arguments"}
+        if item["name"] not in self._names.custom:
+            return {**item, **self._names.own(item["name"])}
+        shown = {key: value for key, value in item.items() if key != "arguments"} | self._names.own(item["name"])
         try:
             given = json.loads(item["arguments"] or "{}").get("input", "")
         except ValueError:

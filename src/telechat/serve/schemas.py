@@ -7,6 +7,7 @@ carries the names in a header: nothing is dropped in silence.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, PrivateAttr, field_validator, model_validator
@@ -36,21 +37,6 @@ class Body(BaseModel):
     """A part of a request: strict types, unknown fields kept."""
 
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
-
-
-EXTENSIONS = frozenset(
-    ("seed", "top_k", "min_p", "repetition_penalty", "stop", "preset", "thinking_token_budget", "ignore_eos", "cache_salt")
-)
-"""Fields of a chat request that requests of the other APIs may have beside their own."""
-
-
-class ForeignRequest(Body):
-    """A request of another API, which becomes a chat request."""
-
-    @property
-    def extensions(self) -> dict[str, Any]:
-        """Its fields that belong to chat requests."""
-        return {key: value for key, value in (self.model_extra or {}).items() if key in EXTENSIONS}
 
 
 class TextPart(Body):
@@ -245,6 +231,11 @@ class Sampling(Body):
         """How many of the likeliest tokens are shown in each place."""
         return 0
 
+    @property
+    def ignored(self) -> list[str]:
+        """Fields that were sent and have no effect, by name; names that are no plain words are counted only."""
+        return _named(self.model_extra or ())
+
 
 class TemplateOptions(Body):
     """The only settings of the chat template that a client may change; a template of its own is none of them."""
@@ -268,6 +259,7 @@ class ChatRequest(Sampling):
     function_call: str | dict[str, Any] | None = None
     thinking_token_budget: Annotated[int | None, Field(ge=0, le=MAX_TOKENS)] = None
     chat_template_kwargs: TemplateOptions | None = None
+    _unused: list[str] = PrivateAttr(default_factory=list)
 
     @model_validator(mode="after")
     def _check_logprobs(self) -> Self:
@@ -347,13 +339,26 @@ class ChatRequest(Sampling):
 
     @property
     def ignored(self) -> list[str]:
-        """Fields that were sent and have no effect, by name; names that are no plain words are counted only."""
+        """See `Sampling`."""
         options = self.chat_template_kwargs
-        extra = sorted([*(self.model_extra or {}), *((options.model_extra or {}) if options is not None else {})])
-        plain = [name for name in extra if _HARMLESS.fullmatch(name)][:MAX_SAMPLES]
-        more = len(extra) - len(plain)
-        strict = any(tool.function.strict for tool in self.tools or ())
-        return [*plain, *(["tools.function.strict"] if strict else []), *([f"and {more} more"] if more else [])]
+        inner = (options.model_extra or {}) if options is not None else {}
+        return _named([*(self.model_extra or {}), *inner, *self._unused])
+
+    def note_unused(self, names: Iterable[str]) -> None:
+        """Fields of the request that this one was made from, which have no effect."""
+        self._unused += names
+
+    @property
+    def strict_tools(self) -> set[str]:
+        """Names of the tools whose calls must fit their schemas even where the model is free to call or not."""
+        return {tool.function.name for tool in self.tools or () if tool.function.strict}
+
+
+def _named(fields: Iterable[str]) -> list[str]:
+    names = sorted(fields)
+    plain = [name for name in names if _HARMLESS.fullmatch(name)][:MAX_SAMPLES]
+    more = len(names) - len(plain)
+    return [*plain, *([f"and {more} more"] if more else [])]
 
 
 def _deeper_than(value: Any, depth: int) -> bool:

@@ -66,6 +66,14 @@ def check_prompts(request: TextRequest) -> None:
         raise ApiError(400, f"prompt: give 1 to {MAX_PROMPTS} prompts", "prompt")
 
 
+def text_notes(request: TextRequest, jobs: list[TextJob]) -> list[str]:
+    """Settings that had no effect, or another one than asked for."""
+    notes = [f"ignored: {', '.join(request.ignored)}"] if request.ignored else []
+    if any(job.params[0].max_tokens < request.wanted_tokens for job in jobs):
+        notes.append("max_tokens: lowered to what the context has left")
+    return notes
+
+
 def _job(chat: ChatModel, worker: Worker, request: TextRequest, prompt: str | list[int], n: int) -> TextJob:
     ids = list(chat.tokenizer(prompt)["input_ids"]) if isinstance(prompt, str) else prompt
     if not ids:

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from telechat.serve.log import request_id
+
 T = TypeVar("T")
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
@@ -57,7 +59,8 @@ class ApiError(Exception):
     def anthropic_body(self) -> dict[str, Any]:
         """The same as Anthropic's error object."""
         text = f"prompt is too long: {self}" if self.code == "context_length_exceeded" else str(self)
-        return {"type": "error", "error": {"type": _ANTHROPIC_TYPES.get(self.status, "api_error"), "message": text}}
+        error = {"type": _ANTHROPIC_TYPES.get(self.status, "api_error"), "message": text}
+        return {"type": "error", "error": error, "request_id": request_id()}
 
     def response(self, path: str, headers: Mapping[str, str] | None = None) -> Response:
         """The error as an HTTP response, in the shape of the API that `path` belongs to."""
