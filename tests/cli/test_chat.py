@@ -29,6 +29,7 @@ class ScriptedChat:
         self.seeds: list[int] = []
         self.last = Message("assistant")
         self.finish = "stop"
+        self.said: frozenset[str] = frozenset()
 
     def stream(self, messages: list[Message], tools: tuple, params: SamplingParams) -> Iterator[Delta]:
         self.asked.append(messages)
@@ -105,6 +106,7 @@ def test_a_conversation_is_saved_loaded_and_tried_again(tmp_path):
     later.obey("/retry", "")
     assert [m.content for m in chat.asked[1]] == [m.content for m in chat.asked[0]]
     assert chat.seeds == [0, 1]
+    assert chat.said == {"seed"}
     (tmp_path / "other.json").write_text("[]")
     for name, rest in (("/load", str(tmp_path / "other.json")), ("/load", "nowhere"), ("/save", ""), ("/preset", "poetry")):
         with pytest.raises(UserError):

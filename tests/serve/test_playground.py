@@ -174,6 +174,48 @@ def test_a_conversation_removed_while_it_is_answered_stays_away(scripted, visit)
     assert page.evaluate("localStorage.getItem('telechat.chats')") is None
 
 
+def test_two_tabs_keep_each_others_conversations(scripted, visit):
+    url, _, _ = scripted("</think>ok<_end>")
+    page = visit(url)
+    other = page.context.new_page()
+    other.goto(url)
+    other.wait_for_selector("#draft")
+    ask(page, "from the first")
+    answered(page)
+    other.wait_for_selector(".chats .open")
+    ask(other, "from the second")
+    answered(other)
+    page.wait_for_function("() => document.querySelectorAll('.chats .open').length === 2")
+    ask(page, "and on")
+    answered(page, 2)
+    other.wait_for_function("() => document.querySelectorAll('.chats .open').length === 2")
+    kept = json.loads(page.evaluate("localStorage.getItem('telechat.chats')"))
+    assert sorted(len(chat["messages"]) for chat in kept) == [2, 4]
+    other.close()
+
+
+def test_other_engines_get_presets_in_numbers(scripted, visit):
+    url, _, _ = scripted("</think>ok<_end>")
+    sent = []
+
+    def models(route):
+        route.fulfill(json={"data": [{"id": "TeleChat3-36B", "owned_by": "vllm"}]})
+
+    page = visit("about:blank", ready="body")
+    page.route("**/v1/models", models)
+    page.on("request", lambda request: sent.append(request.post_data_json) if "completions" in request.url else None)
+    page.goto(url)
+    page.wait_for_selector("strong:text('TeleChat3-36B')")
+    page.click("text=Settings")
+    page.select_option("select", "general")
+    page.route("**/v1/chat/completions", lambda route: route.abort())
+    ask(page, "hi")
+    answered(page)
+    assert "preset" not in sent[0]
+    assert (sent[0]["temperature"], sent[0]["top_p"], sent[0]["repetition_penalty"]) == (0.6, 0.95, 1.05)
+    page.problems.clear()
+
+
 def test_settings_changed_during_an_answer_are_kept(scripted, visit):
     url, engine, _ = scripted("</think>" + "on and on " * 60 + "<_end>", pace=0.01)
     page = visit(url)

@@ -32,6 +32,11 @@ class Model(Protocol):
 
     last: Message
     finish: str
+    said: frozenset[str]
+
+    @property
+    def own_sampling(self) -> SamplingParams:
+        """How it is sampled where the person does not say; `said` names what the person has said."""
 
     def stream(
         self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = (), params: SamplingParams | None = None
@@ -41,13 +46,13 @@ class Model(Protocol):
 
 def command(
     model: Annotated[str, typer.Argument(help="a checkpoint folder, a finished run directory, a hub name, or a server's URL")],
-    temperature: Annotated[float, typer.Option(help="0 is greedy")] = 0.0,
-    top_p: Annotated[float, typer.Option(help="sample from the likeliest tokens of this share")] = 1.0,
-    max_tokens: Annotated[int, typer.Option(help="tokens of an answer at most")] = 256,
+    temperature: Annotated[float | None, typer.Option(help="0 is greedy; default the model's own")] = None,
+    top_p: Annotated[float | None, typer.Option(help="sample from the likeliest tokens of this share")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="tokens of an answer at most; default what the context has")] = None,
     system: Annotated[str | None, typer.Option(help="a system message")] = None,
     tools: Annotated[Path | None, typer.Option(help="a JSON file with tools to offer")] = None,
     preset: Annotated[str | None, typer.Option(help="a card's sampling: code, agent, math or general")] = None,
-    seed: Annotated[int, typer.Option(help="equal seeds give equal answers")] = 0,
+    seed: Annotated[int | None, typer.Option(help="equal seeds give equal answers")] = None,
     dtype: Annotated[str, typer.Option(help="of the weights: auto, float32, bfloat16, float16 or int8")] = "auto",
     chat_format: Annotated[str | None, typer.Option("--format", help="chat format; default the checkpoint's own")] = None,
 ) -> None:
@@ -58,11 +63,13 @@ def command(
     from transformers.utils import logging
 
     from telechat.core.errors import UserError
-    from telechat.engine import SamplingParams
 
     logging.disable_progress_bar()
-    params = SamplingParams(max_tokens, temperature, top_p, seed=seed)
-    talk = _Talk(_open(model, chat_format, dtype), params, system)
+    asked: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens, "seed": seed}
+    given = {name: value for name, value in asked.items() if value is not None}
+    chat = _open(model, chat_format, dtype)
+    talk = _Talk(chat, replace(chat.own_sampling, **given), system)
+    chat.said = frozenset(given)
     if preset is not None:
         talk.preset(preset)
     if tools is not None:
@@ -220,6 +227,7 @@ class _Talk:
         line = self._messages[last].content or ""
         del self._messages[last:]
         self._params = replace(self._params, seed=self._params.seed + 1)
+        self._chat.said |= {"seed"}
         self.say(line)
 
     def reset(self, system: str | None = None) -> None:

@@ -8,15 +8,19 @@ document that a page writes itself would inherit that page's policy.
 from __future__ import annotations
 
 import hashlib
+import json
 import mimetypes
+from dataclasses import asdict
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
+from telechat.chat.presets import CARD_OF_TELECHAT25, PRESETS
 from telechat.serve.wire import ApiError
 
+PRESETS_FILE = "/static/presets.js"
 ROOT = files("telechat.serve") / "static"
 
 PAGE_POLICY = (
@@ -65,6 +69,8 @@ def response_for(request: Request) -> Response | None:
         return static_file(request, ROOT / "frame.html", FRAME_POLICY)
     if not path.startswith("/static/"):
         return None
+    if path == PRESETS_FILE:
+        return _file(request, _presets(), "presets.js", PAGE_POLICY)
     parts = path.removeprefix("/static/").split("/")
     if any(part in ("", ".", "..") or "\\" in part for part in parts) or path.endswith(".html"):
         raise ApiError(404, f"there is no {path}")
@@ -75,10 +81,20 @@ def static_file(request: Request, file: Traversable, policy: str) -> Response:
     """One file of the package with its headers, or 304 when the browser has it."""
     if not file.is_file():
         raise ApiError(404, f"there is no {request.scope['path']}")
-    body = file.read_bytes()
+    return _file(request, file.read_bytes(), file.name, policy)
+
+
+def _presets() -> bytes:
+    """The presets of the cards as a module of the page, for servers that do not know them by name."""
+    known = {name: asdict(preset) for name, preset in PRESETS.items()}
+    card = asdict(CARD_OF_TELECHAT25)
+    return f"export const PRESETS = {json.dumps(known)};\nexport const CARD = {json.dumps(card)};\n".encode()
+
+
+def _file(request: Request, body: bytes, name: str, policy: str) -> Response:
     tag = f'"{hashlib.sha256(body).hexdigest()[:24]}"'
     headers = {"etag": tag, "cache-control": "no-cache", "content-security-policy": policy, **SAFE}
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)
-    kind = mimetypes.guess_type(file.name)[0] or "text/plain"
+    kind = mimetypes.guess_type(name)[0] or "text/plain"
     return Response(body, media_type=kind, headers=headers)

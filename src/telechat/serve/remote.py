@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Generator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import httpx
 
+from telechat.chat.formats import get_format
 from telechat.chat.parser import ARGUMENTS, CALL_START, CONTENT, REASONING, Delta
+from telechat.chat.presets import get_preset
 from telechat.core.errors import UserError
 from telechat.core.types import Message, ToolCall
 from telechat.engine.params import SamplingParams
@@ -30,20 +33,35 @@ class RemoteModel:
         headers = {"authorization": f"Bearer {key}"} if key else {}
         self._client = httpx.Client(headers=headers, timeout=httpx.Timeout(20, read=600))
         self.preset = preset
+        self.said: frozenset[str] = frozenset(("temperature", "top_p", "max_tokens", "seed"))
+        """Which of the sampling parameters are sent; the server has its own for the others."""
         self.last = Message("assistant")
         self.finish = "stop"
         self.model = self._first_model()
+
+    @property
+    def own_sampling(self) -> SamplingParams:
+        """What stands for the server's own settings."""
+        return SamplingParams()
 
     def _first_model(self) -> str:
         try:
             answer = self._client.get(f"{self._url}/models")
             answer.raise_for_status()
-            return str(answer.json()["data"][0]["id"])
+            first = answer.json()["data"][0]
+            self._ours = first.get("owned_by") == "telechat"
+            return str(first["id"])
         except httpx.HTTPStatusError as error:
             hint = f"; set {KEY_VARIABLE}" if error.response.status_code == 401 else ""
             raise UserError(f"{self._url}: answered {error.response.status_code}{hint}") from None
-        except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
+        except (httpx.HTTPError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise UserError(f"{self._url}: is no OpenAI-compatible server ({type(error).__name__})") from None
+
+    def _preset(self, name: str) -> dict[str, Any]:
+        """By its name for a server of ours, which knows the model's format; in numbers for every other one."""
+        if self._ours:
+            return {"preset": name}
+        return asdict(get_preset(name, get_format("telechat2.5" if "2.5" in self.model else "telechat3-coder")))
 
     def stream(
         self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = (), params: SamplingParams | None = None
@@ -53,10 +71,9 @@ class RemoteModel:
         if tools:
             body["tools"] = list(tools)
         if params is not None:
-            body |= {"max_tokens": params.max_tokens, "temperature": params.temperature, "top_p": params.top_p}
-            body["seed"] = params.seed
+            body |= {name: getattr(params, name) for name in sorted(self.said)}
         if self.preset is not None:
-            body = {k: v for k, v in body.items() if k not in ("temperature", "top_p")} | {"preset": self.preset}
+            body = {k: v for k, v in body.items() if k not in ("temperature", "top_p")} | self._preset(self.preset)
         gathered = _Gathered()
         try:
             with self._client.stream("POST", f"{self._url}/chat/completions", json=body) as answer:

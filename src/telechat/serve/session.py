@@ -47,6 +47,8 @@ class Defaults:
         return replace(self, temperature=preset.temperature, top_p=preset.top_p, repetition_penalty=preset.repetition_penalty)
 
 
+MAX_ANSWER = 2**31 - 1
+"""Tokens of an answer without a bound of its own; the context ends before."""
 DTYPES = ("auto", "float32", "bfloat16", "float16", "int8")
 
 
@@ -75,6 +77,7 @@ class ChatModel:
         """Special ids that are no control words: not shown unless a client wants them."""
         self.last = Message("assistant")
         self.finish = "stop"
+        self.said: frozenset[str] = frozenset()
         self.grammars = Grammars(tokenizer, self.vocabulary, self.stop_ids)
         self._engine: Engine | None = None
 
@@ -102,6 +105,13 @@ class ChatModel:
     def vocabulary(self) -> int:
         """How many tokens the model knows."""
         return int(self.model.config.vocab_size)
+
+    @property
+    def own_sampling(self) -> SamplingParams:
+        """As its generation configuration says, greedy where that does not sample; answers go on while there is room."""
+        config = getattr(self.model, "generation_config", None)
+        samples = asdict(self.defaults) if config is not None and config.do_sample else {"temperature": 0.0}
+        return SamplingParams(**{"max_tokens": MAX_ANSWER, **samples})
 
     def prompt(
         self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = (), clear_thinking: bool = True

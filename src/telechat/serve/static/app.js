@@ -6,22 +6,28 @@ import { Artifact } from "./artifact.js";
 import { pagesOf } from "./markdown.js";
 import { Message, Results } from "./message.js";
 import { Chats, Settings } from "./panels.js";
-import { freshChat, isChat, loadChats, requestOf, saveChats } from "./store.js";
+import { PLACE, freshChat, isChat, loadChats, mergeChats, requestOf, saveChats } from "./store.js";
 import { preferredLanguage, wordsOf } from "./words.js";
 
 function useChats() {
   const [chats, setChats] = useState(loadChats);
   const [id, setId] = useState(null);
   const current = useMemo(() => chats.find((chat) => chat.id === id) ?? null, [chats, id]);
+  const busyId = useRef(null);
   useEffect(() => saveChats(chats), [chats]);
-  return { chats, setChats, current, open: (chat) => setId(chat?.id ?? null) };
+  useEffect(() => {
+    const elsewhere = (event) => event.key === PLACE && setChats((mine) => mergeChats(mine, busyId.current));
+    addEventListener("storage", elsewhere);
+    return () => removeEventListener("storage", elsewhere);
+  }, []);
+  return { chats, setChats, current, busyId, open: (chat) => setId(chat?.id ?? null) };
 }
 
 function App() {
   const [language, setLanguage] = useState(preferredLanguage);
   const words = wordsOf(language);
-  const { chats, setChats, current, open } = useChats();
-  const [model, setModel] = useState("");
+  const { chats, setChats, current, busyId, open } = useChats();
+  const [model, setModel] = useState({});
   const [problem, setProblem] = useState("");
   const [draft, setDraft] = useState("");
   const [search, setSearch] = useState("");
@@ -44,7 +50,7 @@ function App() {
   }, [language]);
 
   useEffect(() => {
-    models().then((found) => { setModel(found[0]?.id ?? ""); setProblem(""); }).catch((error) => {
+    models().then((found) => { setModel(found[0] ?? {}); setProblem(""); }).catch((error) => {
       setProblem(error.message);
       if (error.status === 401) setSettingsOpen(true);
     });
@@ -79,6 +85,7 @@ function App() {
     const { id } = put({ ...asked, messages: [...asked.messages, message] });
     open({ id });
     setBusy(true);
+    busyId.current = id;
     follow.current = true;
     stopper.current = new AbortController();
     let drawn = 0;
@@ -109,6 +116,7 @@ function App() {
       if (made.length && shown.current === id && matchMedia("(min-width: 800px)").matches) setPage(made.at(-1)); // a page shows by itself, where it was asked for
       draw(true);
       setBusy(false);
+      busyId.current = null;
       stopper.current = null;
     }
   }
@@ -167,7 +175,7 @@ function App() {
     <main>
       <header class="top">
         <button class="menu" aria-label=${words.menu} onClick=${() => setMenuOpen(!menuOpen)}>☰</button>
-        <strong title=${words.model}>${model || "telechat"}</strong>
+        <strong title=${words.model}>${model.id || "telechat"}</strong>
         <span class="space"></span>
         <button onClick=${() => setLanguage(language === "zh" ? "en" : "zh")}>${words.language}</button>
         <button aria-expanded=${settingsOpen} onClick=${() => setSettingsOpen(!settingsOpen)}>${words.settings}</button>

@@ -1,6 +1,8 @@
 // Conversations and settings, kept in this browser only.
 
-const PLACE = "telechat.chats";
+import { CARD, PRESETS } from "./presets.js";
+
+export const PLACE = "telechat.chats";
 const DEFAULTS = { system: "", preset: "", temperature: "", topP: "", maxTokens: "", tools: "" };
 
 export function freshChat(settings) {
@@ -15,6 +17,13 @@ export function loadChats() {
   } catch {
     return [];
   }
+}
+
+// What another tab has saved, with this tab's newer versions; `busy` is being answered here and stays.
+export function mergeChats(mine, busy) {
+  const stored = loadChats();
+  const newest = stored.map((chat) => mine.find((m) => m.id === chat.id && m.updated > chat.updated) ?? chat);
+  return [...mine.filter((m) => m.id === busy && !stored.some((chat) => chat.id === m.id)), ...newest];
 }
 
 // The oldest conversations make room when the browser has none left.
@@ -43,7 +52,7 @@ export function titleOf(chat, words) {
 }
 
 // What the server is sent for a conversation.
-export function requestOf(chat, model) {
+export function requestOf(chat, { id: model, owned_by: owner } = {}) {
   const { system, preset, temperature, topP, maxTokens, tools } = chat.settings;
   const messages = chat.messages.filter((m) => !m.error || m.content || m.tool_calls).map(({ role, content, reasoning_content, tool_calls, tool_call_id }) => ({
     role, content: content ?? null,
@@ -53,14 +62,19 @@ export function requestOf(chat, model) {
   }));
   const offered = parseTools(tools);
   return {
-    model,
+    model: model ?? "",
     messages: system ? [{ role: "system", content: system }, ...messages] : messages,
-    ...(preset ? { preset } : {}),
+    ...(preset ? (owner === "telechat" ? { preset } : sampling(preset, model)) : {}),
     ...(!preset && temperature !== "" ? { temperature: Number(temperature) } : {}),
     ...(!preset && topP !== "" ? { top_p: Number(topP) } : {}),
     ...(maxTokens !== "" ? { max_tokens: Number(maxTokens) } : {}),
     ...(offered?.length ? { tools: offered } : {}),
   };
+}
+
+// A preset in numbers, for a server that does not know it by name.
+function sampling(preset, model) {
+  return /2\.5/.test(model) ? CARD : PRESETS[preset] ?? {};
 }
 
 // The tools of a settings text: null when it is no JSON list of objects.
