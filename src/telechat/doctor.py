@@ -43,7 +43,8 @@ def examine_checkpoint(folder: str) -> dict[str, Any]:
     Raises `UserError` when there is no checkpoint.
     """
     from telechat.backends.launch import reasoning_parser, tool_parser
-    from telechat.chat.detect import format_of, same_template
+    from telechat.chat.detect import renderer_of, same_template
+    from telechat.chat.template_render import TemplateRenderer
     from telechat.models.examine import examine
     from telechat.models.loading import load_tokenizer
 
@@ -53,8 +54,15 @@ def examine_checkpoint(folder: str) -> dict[str, Any]:
         tokenizer = load_tokenizer(found.folder)
     except UserError as error:
         return {**told, "loads": False, "problems": [*found.problems, str(error)], "tokenizer": None}
-    chat_format = format_of(tokenizer)
-    if tokenizer.chat_template and not same_template(tokenizer, chat_format):
+    try:
+        renderer = renderer_of(tokenizer)
+    except UserError as error:
+        return {**told, "problems": [*found.problems, str(error)], "tokenizer": type(tokenizer).__name__}
+    chat_format = renderer.format
+    foreign = isinstance(renderer, TemplateRenderer)
+    if foreign:
+        told["odd"].append("its tokenizer is of another family: its own chat template is used, calls are read as JSON")
+    elif tokenizer.chat_template and not same_template(tokenizer, chat_format):
         told["odd"].append(f"its chat template differs from {chat_format.name}'s; that format is used, `--format` changes it")
     if found.vocabulary and len(tokenizer) > found.vocabulary:
         told["odd"].append(

@@ -6,8 +6,9 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from telechat.chat.formats import DEFAULT_SYSTEM, FORMATS, THINK, Format, get_format
-from telechat.chat.render import render_text
+from telechat.chat.formats import DEFAULT_SYSTEM, FORMATS, REQUIRED_WORDS, THINK, Format, get_format
+from telechat.chat.render import Renderer, render_text
+from telechat.chat.template_render import TemplateRenderer
 from telechat.core.types import Message
 
 DEFAULT_FORMAT = "telechat3-coder"
@@ -37,6 +38,18 @@ def format_of(tokenizer: Any) -> Format:
     """
     known = known_format(tokenizer)
     return known or get_format(DEFAULT_FORMAT if THINK in tokenizer.get_vocab() else "telechat2.5")
+
+
+def renderer_of(tokenizer: Any, fmt: Format | None = None) -> Renderer:
+    """What renders for a checkpoint's tokenizer: a format of the family, or the template of a model of another one."""
+    if fmt is not None or is_of_the_family(tokenizer):
+        return Renderer(tokenizer, fmt or format_of(tokenizer))
+    return TemplateRenderer(tokenizer)
+
+
+def is_of_the_family(tokenizer: Any) -> bool:
+    """Whether a tokenizer has the words that the family's formats need."""
+    return set(REQUIRED_WORDS) <= tokenizer.get_vocab().keys()
 
 
 def same_template(tokenizer: Any, fmt: Format) -> bool:

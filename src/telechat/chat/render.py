@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -66,7 +66,7 @@ class Renderer:
         self.control_ids: dict[str, int] = {word: vocabulary[word] for word in CONTROL_WORDS if word in vocabulary}
         self.end_id = self.control_ids[END]
         self._words = {number: word for word, number in self.control_ids.items()}
-        self._backend = _text_backend(tokenizer)
+        self._backend = text_backend(tokenizer, CONTROL_WORDS)
         self._cached = lru_cache(maxsize=_CACHED_TEXTS)(self._encode)
 
     def render(
@@ -191,14 +191,14 @@ class Renderer:
             return tuple(self._backend.encode(text, add_special_tokens=False).ids)
 
 
-def _text_backend(tokenizer: PreTrainedTokenizerFast) -> Any:
-    """A private copy of the tokenizer's core in which special tokens typed as text are text."""
+def text_backend(tokenizer: PreTrainedTokenizerFast, words: Collection[str]) -> Any:
+    """A private copy of the tokenizer's core in which special tokens typed as text are text, `words` among them."""
     from tokenizers import Tokenizer
 
     state = tokenizer.backend_tokenizer.to_str()
-    added = [token for token in tokenizer.added_tokens_decoder.values() if token.content in CONTROL_WORDS]
+    added = [token for token in tokenizer.added_tokens_decoder.values() if token.content in words]
     if not all(token.special for token in added):
-        state = _all_special(state)
+        state = _all_special(state, words)
     backend = Tokenizer.from_str(state)
     backend.no_truncation()
     backend.no_padding()
@@ -206,9 +206,9 @@ def _text_backend(tokenizer: PreTrainedTokenizerFast) -> Any:
     return backend
 
 
-def _all_special(state: str) -> str:
-    """The state of a tokenizer with the control words among its added tokens made special."""
+def _all_special(state: str, words: Collection[str]) -> str:
+    """The state of a tokenizer with `words` among its added tokens made special."""
     loaded = json.loads(state)
     for token in loaded["added_tokens"]:
-        token["special"] = token["special"] or token["content"] in CONTROL_WORDS
+        token["special"] = token["special"] or token["content"] in words
     return json.dumps(loaded)

@@ -32,7 +32,7 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="text, ids and mask as one JSON document.")] = False,
 ) -> None:
     """Show the text that a conversation becomes; with --model and --json its token ids and loss mask too."""
-    from telechat.chat.render import Renderer, render_text
+    from telechat.chat.render import render_text
 
     fmt, tokenizer = the_format("render", format_name, model)
     conversation, given = read_conversation(messages)
@@ -43,7 +43,11 @@ def command(
     if tokenizer is None:
         text = render_text(fmt, conversation, given, not no_generation_prompt)
     else:
-        rendered = Renderer(tokenizer, fmt).render(conversation, given, not no_generation_prompt)
+        from telechat.chat.detect import renderer_of
+        from telechat.chat.template_render import NAME
+
+        renderer = renderer_of(tokenizer, None if fmt.name == NAME else fmt)
+        rendered = renderer.render(conversation, given, not no_generation_prompt)
         text, ids, mask = rendered.text, rendered.ids, rendered.mask
     if as_json:
         text = json.dumps({"text": text, "ids": ids, "mask": mask}, ensure_ascii=False) + "\n"
@@ -59,10 +63,12 @@ def the_format(command: str, name: str | None, folder: Path | None) -> tuple[For
         if name is None:
             raise UserError(f"telechat {command}: say how, with --format NAME or --model FOLDER")
         return get_format(name), None
-    from telechat.chat.detect import known_format  # with jinja2, which formats alone do not need
+    from telechat.chat.detect import is_of_the_family, known_format, renderer_of  # with jinja2, which formats do not need
 
     chosen = get_format(name) if name is not None else None
     tokenizer = _tokenizer(folder)
+    if chosen is None and not is_of_the_family(tokenizer):
+        return renderer_of(tokenizer).format, tokenizer
     fmt = chosen or known_format(tokenizer)
     if fmt is None:
         raise UserError(f"{folder}: its chat template is not one of the TeleChat formats; name one with --format")

@@ -181,8 +181,9 @@ def _launch(options: Options) -> None:
     from typing import cast
 
     from telechat.backends.launch import COMMANDS, EngineName, Launch, start
-    from telechat.chat.detect import format_of, same_template
+    from telechat.chat.detect import renderer_of, same_template
     from telechat.chat.formats import get_format
+    from telechat.chat.template_render import TemplateRenderer
     from telechat.models.hub import find
     from telechat.models.loading import load_config, load_tokenizer
 
@@ -197,16 +198,16 @@ def _launch(options: Options) -> None:
     tokenizer = load_tokenizer(folder)
     if options.engine == "sglang" and load_config(folder).model_type == "telechat":
         raise UserError(f"{options.model}: SGLang has no TeleChat2 architecture; use --engine vllm, or the native engine")
-    fmt = get_format(options.chat_format) if options.chat_format else format_of(tokenizer)
+    renderer = renderer_of(tokenizer, get_format(options.chat_format) if options.chat_format else None)
     launch = Launch(
         model=folder,
-        format=fmt,
+        format=renderer.format,
         name=options.name or Path(options.model).name,
         host=options.host,
         port=options.port,
         context=options.max_len,
         tensor_parallel=options.tensor_parallel,
-        has_template=same_template(tokenizer, fmt),
+        has_template=isinstance(renderer, TemplateRenderer) or same_template(tokenizer, renderer.format),
         api_key=options.api_key[0] if options.api_key else None,
         playground=options.playground,
     )

@@ -9,11 +9,10 @@ from typing import Any, cast
 
 import torch
 
-from telechat.chat.detect import format_of
+from telechat.chat.detect import renderer_of
 from telechat.chat.formats import BOT, OBSERVATION, SYSTEM, USER, Format, get_format
 from telechat.chat.parser import Delta
 from telechat.chat.presets import Preset
-from telechat.chat.render import Renderer
 from telechat.core.errors import UserError
 from telechat.core.types import Message
 from telechat.engine import Engine, SamplingParams
@@ -68,7 +67,7 @@ class ChatModel:
         self.model = model
         self.weights = weights
         self.tokenizer = tokenizer
-        self.renderer = Renderer(tokenizer, fmt or format_of(tokenizer))
+        self.renderer = renderer_of(tokenizer, fmt)
         self.defaults = Defaults.of(model)
         self.stop_ids = self._stop_ids()
         self.special_ids = frozenset(n for n, token in tokenizer.added_tokens_decoder.items() if token.special)
