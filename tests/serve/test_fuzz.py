@@ -8,6 +8,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 schemathesis = pytest.importorskip("schemathesis")
+from schemathesis.specs.openapi.checks import (  # noqa: E402
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+CONFORMANCE = [content_type_conformance, response_schema_conformance]
 
 
 @pytest.mark.timeout(280)
@@ -34,12 +41,14 @@ def _fuzz(operation) -> None:
         answer = case.call(timeout=30)
         assert answer.status_code < 500, (operation.path, case.body, answer.text)
         kind = _kind(answer)
+        case.validate_response(answer, checks=[status_code_conformance])
         if kind == "text/event-stream":
             assert answer.status_code == 200
             return
         if operation.path == "/metrics":
             return
         assert kind == "application/json", (operation.path, kind)
+        case.validate_response(answer, checks=CONFORMANCE)
         body = json.loads(answer.content)
         if answer.status_code >= 400:
             assert body["error"]["message"]
@@ -57,4 +66,5 @@ def test_the_document_says_what_is_answered(scripted):
     chat = document["paths"]["/v1/chat/completions"]["post"]["responses"]
     assert set(chat) == {"200", "400", "401", "403", "404", "408", "413", "429", "500", "503", "504"}
     assert "text/event-stream" in chat["200"]["content"]
+    assert chat["200"]["content"]["application/json"]["schema"]["$ref"].endswith("/ChatCompletionBody")
     assert "422" not in json.dumps(document["paths"])

@@ -20,6 +20,7 @@ from starlette.responses import Response
 import telechat
 from telechat.chat.presets import get_preset
 from telechat.core.errors import UserError
+from telechat.serve import answer_bodies as shapes
 from telechat.serve import responses as response_api
 from telechat.serve.bodies import AnthropicErrorBody, DetokenizeRequest, ErrorBody, TextRequest, TokenizeRequest
 from telechat.serve.completions import Completion
@@ -50,8 +51,18 @@ _JSON_HINT = "the body must be a JSON object, sent with content-type: applicatio
 
 _REFUSALS = (400, 401, 403, 404, 408, 413, 429, 500, 503, 504)
 _ERRORS: dict[int | str, dict[str, Any]] = {status: {"model": ErrorBody} for status in _REFUSALS}
+_STREAM: dict[str, Any] = {"content": {"text/event-stream": {}}}
 _ANTHROPIC_ERRORS: dict[int | str, dict[str, Any]] = {status: {"model": AnthropicErrorBody} for status in _REFUSALS}
-_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}, "text/event-stream": {}}}}
+
+
+_STATUS: dict[int | str, dict[str, Any]] = {status: {"model": shapes.StatusBody} for status in (200, 503)}
+
+
+def _answers(
+    body: type[shapes.Answer], errors: Mapping[int | str, dict[str, Any]] = _ERRORS, more: Mapping[str, Any] | None = None
+) -> dict[int | str, dict[str, Any]]:
+    """The answers of a route, for the document."""
+    return {200: {"model": body, **(more or {})}, **errors}
 
 
 @dataclass(frozen=True)
@@ -152,7 +163,7 @@ def create_app(chat: ChatModel, worker: Worker, settings: Settings) -> FastAPI:
 
 
 def _add_openai(app: FastAPI, server: Server) -> None:
-    @app.post("/v1/chat/completions", response_model=None, responses={**_STREAM, **_ERRORS})
+    @app.post("/v1/chat/completions", response_model=None, responses=_answers(shapes.ChatCompletionBody, _ERRORS, _STREAM))
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
         """A chat completion, whole or streamed."""
         server.admit(body.model)
@@ -166,7 +177,7 @@ def _add_openai(app: FastAPI, server: Server) -> None:
             return EventStream(completion.chunks(server.worker), headers)
         return json_response(await until_client_leaves(request.receive, completion.whole(server.worker)), headers=headers)
 
-    @app.post("/v1/completions", response_model=None, responses={**_STREAM, **_ERRORS})
+    @app.post("/v1/completions", response_model=None, responses=_answers(shapes.TextCompletionBody, _ERRORS, _STREAM))
     async def completions(body: TextRequest, request: Request) -> Response:
         """Text that goes on, whole or streamed."""
         server.admit(body.model)
@@ -184,7 +195,7 @@ def _add_openai(app: FastAPI, server: Server) -> None:
 
 
 def _add_responses(app: FastAPI, server: Server) -> None:
-    @app.post("/v1/responses", response_model=None, responses={**_STREAM, **_ERRORS})
+    @app.post("/v1/responses", response_model=None, responses=_answers(shapes.ResponsesBody, _ERRORS, _STREAM))
     async def responses(body: ResponsesRequest, request: Request) -> Response:
         """A response, whole or as events."""
         server.admit(body.model)
@@ -201,7 +212,7 @@ def _add_responses(app: FastAPI, server: Server) -> None:
 
 
 def _add_messages(app: FastAPI, server: Server) -> None:
-    @app.post("/v1/messages", response_model=None, responses={**_STREAM, **_ANTHROPIC_ERRORS})
+    @app.post("/v1/messages", response_model=None, responses=_answers(shapes.MessagesBody, _ANTHROPIC_ERRORS, _STREAM))
     async def messages(body: MessagesRequest, request: Request) -> Response:
         """A message, whole or as events."""
         server.admit(body.model)
@@ -216,7 +227,7 @@ def _add_messages(app: FastAPI, server: Server) -> None:
             return EventStream(reply.events(server.worker), headers)
         return json_response(await until_client_leaves(request.receive, reply.whole(server.worker)), headers=headers)
 
-    @app.post("/v1/messages/count_tokens", responses=_ANTHROPIC_ERRORS)
+    @app.post("/v1/messages/count_tokens", response_model=None, responses=_answers(shapes.CountBody, _ANTHROPIC_ERRORS))
     async def count_tokens(body: CountRequest) -> dict[str, int]:
         """How many tokens a conversation is."""
         server.admit(body.model)
@@ -224,7 +235,7 @@ def _add_messages(app: FastAPI, server: Server) -> None:
 
 
 def _add_tokens(app: FastAPI, server: Server) -> None:
-    @app.post("/tokenize", responses=_ERRORS)
+    @app.post("/tokenize", response_model=None, responses=_answers(shapes.TokensBody))
     async def tokenize(body: TokenizeRequest) -> dict[str, Any]:
         """The ids of a text or of a conversation."""
         if body.messages is not None:
@@ -233,7 +244,7 @@ def _add_tokens(app: FastAPI, server: Server) -> None:
             ids = await asyncio.to_thread(lambda: list(server.chat.tokenizer(body.prompt or "")["input_ids"]))
         return {"count": len(ids), "max_model_len": server.worker.max_len, "tokens": ids}
 
-    @app.post("/detokenize", responses=_ERRORS)
+    @app.post("/detokenize", response_model=None, responses=_answers(shapes.TextBody))
     async def detokenize(body: DetokenizeRequest) -> dict[str, str]:
         """The text of ids."""
         if any(token >= server.chat.vocabulary for token in body.tokens):
@@ -242,13 +253,13 @@ def _add_tokens(app: FastAPI, server: Server) -> None:
 
 
 def _add_state(app: FastAPI, server: Server) -> None:
-    @app.get("/health", response_model=None, responses={503: {}})
+    @app.get("/health", response_model=None, responses=_STATUS)
     async def health() -> Response:
         """The process is alive, and so is its engine. Needs no key."""
         alive = server.worker.alive
         return json_response({"status": "ok" if alive else "the engine has stopped"}, 200 if alive else 503)
 
-    @app.get("/ready", response_model=None, responses={503: {}})
+    @app.get("/ready", response_model=None, responses=_STATUS)
     async def ready() -> Response:
         """New requests are taken. Needs no key."""
         takes = server.worker.alive and not server.worker.stopping
@@ -284,7 +295,7 @@ def _add_models(app: FastAPI, worker: Worker, settings: Settings) -> None:
     begun = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(model["created"]))
     theirs = {"type": "model", "id": name, "display_name": name, "created_at": begun}
 
-    @app.get("/v1/models", responses=_ERRORS)
+    @app.get("/v1/models", response_model=None, responses=_answers(shapes.ModelList))
     async def models(request: Request) -> dict[str, Any]:
         """The one model that is served, as the client's API shows models."""
         if ANTHROPIC_HEADER in request.headers:
