@@ -72,7 +72,7 @@ def test_cve_2025_9141_arguments_are_never_evaluated(chat, tmp_path):
 def test_cve_2026_34756_and_cve_2024_8939_counts_have_small_limits(scripted):
     url, engine, _ = scripted("</think>ok<_end>")
     for fields in (
-        {"n": 17},
+        {"n": 9},
         {"n": 10**9},
         {"top_logprobs": 21, "logprobs": True},
         {"stop": ["x"] * 17},
@@ -80,9 +80,11 @@ def test_cve_2026_34756_and_cve_2024_8939_counts_have_small_limits(scripted):
         {"logit_bias": {str(i): 1 for i in range(1025)}},
     ):
         error_of(post(url, json={**GOOD, **fields}), 400)
-    for fields in ({"best_of": 10**6}, {"n": 17}, {"prompt": ["x"] * 65}, {"prompt": [[1]] * 10_000}):
+    for fields in ({"best_of": 10**6}, {"n": 9}, {"prompt": ["x"] * 65}, {"prompt": [[1]] * 10_000}):
         error_of(httpx.post(f"{url}/v1/completions", json={"model": "toy", "prompt": "x", **fields}), 400)
     assert engine.prompts == []
+    url, _, _ = scripted("</think>ok<_end>", max_samples=9)
+    assert len(post(url, json={**GOOD, "n": 9}).json()["choices"]) == 9
 
 
 def test_cve_2025_61620_and_cve_2025_62426_clients_bring_no_template(scripted, chat):

@@ -94,7 +94,7 @@ def test_told_to_stop_it_runs_dry_first(checkpoint):
 
 
 def test_a_second_signal_ends_it_at_once(checkpoint):
-    server, url = started(str(checkpoint))
+    server, url = started(str(checkpoint), "--max-samples", "16")
     try:
         body = {"model": "toy", "messages": HI, "stream": True, "ignore_eos": True, "n": 16, "max_tokens": 200}
         with httpx.stream("POST", f"{url}/v1/completions", json={**body, "prompt": "x"}, timeout=60) as answer:

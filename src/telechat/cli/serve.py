@@ -18,6 +18,7 @@ NATIVE_ONLY = (
     "preset",
     "kv_memory",
     "max_queued",
+    "max_samples",
     "any_model_name",
     "metrics_prefix",
     "timeout",
@@ -53,6 +54,7 @@ def command(
         float | None, typer.Option(help="GB for keys and values; default: as much as the slots need", min=0.001)
     ] = None,
     max_queued: Annotated[int, typer.Option(help="answers that may wait; more are refused with 429", min=1)] = 1024,
+    max_samples: Annotated[int, typer.Option(help="answers to one question (n) at most", min=1, max=128)] = 8,
     timeout: Annotated[float, typer.Option(help="seconds that one answer may take, waiting included", min=0.1)] = 3600.0,
     any_model_name: Annotated[
         bool, typer.Option("--any-model-name", help="answer whatever model a client asks for (for coding agents)")
@@ -103,6 +105,7 @@ class Options:
     preset: str | None
     kv_memory: float | None
     max_queued: int
+    max_samples: int
     timeout: float
     any_model_name: bool
     metrics_prefix: str
@@ -131,6 +134,7 @@ def _settings(options: Options) -> Any:
         cors_origins=tuple(options.cors_origin or ()),
         any_name=options.any_model_name,
         max_queued=options.max_queued,
+        max_samples=options.max_samples,
         metrics_prefix=options.metrics_prefix,
         preset=options.preset,
         log_prompts=options.log_prompts,

@@ -70,9 +70,9 @@ class Settings:
     """How the application answers. `names[0]` is the model's name; the others are accepted for it.
 
     `any_name` accepts every model name, for clients that insist on one of their own. Above `max_queued` waiting
-    completions requests are refused with 429. `metrics_prefix` is what the figures' names begin with. `hosts`, where
-    given, are the only names that a request may ask for; pages of `cors_origins` may read the answers. Prompts are in the
-    log only with `log_prompts`.
+    completions requests are refused with 429, above `max_samples` samples of one prompt (`n`) with 400.
+    `metrics_prefix` is what the figures' names begin with. `hosts`, where given, are the only names that a request may
+    ask for; pages of `cors_origins` may read the answers. Prompts are in the log only with `log_prompts`.
     """
 
     names: tuple[str, ...]
@@ -82,6 +82,7 @@ class Settings:
     cors_origins: tuple[str, ...] = ()
     any_name: bool = False
     max_queued: int = 1024
+    max_samples: int = 8
     metrics_prefix: str = "telechat:"
     preset: str | None = None
     log_prompts: bool = False
@@ -97,12 +98,15 @@ class Server:
     metrics: Metrics
     noted: set[str] = field(default_factory=set)
 
-    def admit(self, model: str) -> None:
+    def admit(self, model: str, samples: int | None = None) -> None:
         """Raise `ApiError` unless a request for `model` may come in."""
         if model not in self.settings.names and not self.settings.any_name:
             raise unknown_model(model, self.settings)
         if self.worker.stopping:
             raise ApiError(503, "the server is stopping", headers={"retry-after": "5"})
+        most = min(self.settings.max_samples, self.worker.slots)
+        if samples is not None and samples > most:
+            raise ApiError(400, f"n: {samples} samples were asked for; this server makes at most {most} of one prompt", "n")
 
     def places(self, *completions: int) -> list[Place]:
         """Places in the queue, kept while the request is read; raises `ApiError` when there are none.
@@ -166,7 +170,7 @@ def _add_openai(app: FastAPI, server: Server) -> None:
     @app.post("/v1/chat/completions", response_model=None, responses=_answers(shapes.ChatCompletionBody, _ERRORS, _STREAM))
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
         """A chat completion, whole or streamed."""
-        server.admit(body.model)
+        server.admit(body.model, body.n)
         [place] = server.places(body.n or 1)
         job = await asyncio.to_thread(prepare, server.chat, server.worker, body)
         job.place = place
@@ -180,7 +184,7 @@ def _add_openai(app: FastAPI, server: Server) -> None:
     @app.post("/v1/completions", response_model=None, responses=_answers(shapes.TextCompletionBody, _ERRORS, _STREAM))
     async def completions(body: TextRequest, request: Request) -> Response:
         """Text that goes on, whole or streamed."""
-        server.admit(body.model)
+        server.admit(body.model, body.n)
         check_prompts(body)
         places = server.places(*[body.n or 1] * len(body.prompts))
         jobs = await asyncio.to_thread(prepare_text, server.chat, server.worker, body)

@@ -49,8 +49,6 @@ def prepare(chat: ChatModel, worker: Worker, request: ChatRequest) -> Job:
         text = f"the prompt has {len(prompt)} tokens; the context of this model is {worker.max_len}, answer included"
         raise ApiError(400, text, "messages", "context_length_exceeded")
     n = request.n or 1
-    if n > worker.slots:
-        raise ApiError(400, f"n: {n} samples were asked for; this server makes at most {worker.slots} together", "n")
     ignored = [*request.ignored, *(["tools.function.strict"] if request.strict_tools and not _strict(chat, request) else [])]
     notes = [f"ignored: {', '.join(ignored)}"] if ignored else []
     if request.wanted_tokens is not None and request.wanted_tokens > room:

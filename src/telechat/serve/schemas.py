@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, Pr
 from telechat.chat.calls import MAX_NAME
 from telechat.core.types import Message
 
-MAX_SAMPLES = 16
+MAX_SAMPLES = 128  # that any server may allow; see `Settings.max_samples`
+MAX_NAMED = 16
 MAX_STOPS = 16
 MAX_STOP_LENGTH = 256
 MAX_DEPTH = 64
@@ -356,7 +357,7 @@ class ChatRequest(Sampling):
 
 def _named(fields: Iterable[str]) -> list[str]:
     names = sorted(fields)
-    plain = [name for name in names if _HARMLESS.fullmatch(name)][:MAX_SAMPLES]
+    plain = [name for name in names if _HARMLESS.fullmatch(name)][:MAX_NAMED]
     more = len(names) - len(plain)
     return [*plain, *([f"and {more} more"] if more else [])]
 

@@ -55,8 +55,6 @@ def prepare_text(chat: ChatModel, worker: Worker, request: TextRequest) -> list[
     except Unsupported as error:
         raise ApiError(400, str(error), error.param, "unsupported_value") from None
     n = request.n or 1
-    if n > worker.slots:
-        raise ApiError(400, f"n: {n} samples were asked for; this server makes at most {worker.slots} together", "n")
     return [_job(chat, worker, request, prompt, n) for prompt in request.prompts]
 
 
