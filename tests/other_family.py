@@ -9,6 +9,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 WORDS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+ROLES = ["<|user|>"]  # of a family that does not call its role markers special
 SPOKEN = ["<think>", "</think>", "<tool_call>", "</tool_call>"]
 CHATML = """{%- if tools %}<|im_start|>system
 # Tools
@@ -36,7 +37,7 @@ def chatml_tokenizer(template: str | None = CHATML) -> PreTrainedTokenizerFast:
     core.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(vocab_size=400, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), special_tokens=WORDS)
     core.train_from_iterator(["the user and the assistant say hello"] * 4, trainer)
-    core.add_tokens(SPOKEN)
+    core.add_tokens([*SPOKEN, *ROLES, "    "])
     made = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<|im_end|>")
     made.chat_template = template
     return made

@@ -126,6 +126,8 @@ def test_free_answers_whose_calls_of_strict_tools_fit_their_schemas(tokenizer, f
     assert judged("Let me see.", wrong) == "refused"
     assert judged(None, ToolCall("loose", {"a": "one"})) == "whole"
     assert judged(None, ToolCall("unknown", {})) == "refused"
+    assert verdict(grammars, grammar, renderer.encode("see <tool_call>add")) == "refused"
+    assert judged(None, ToolCall("nowhere", {})) == "refused"
 
 
 def test_clients_give_no_orders_to_the_grammar_engine():
@@ -155,13 +157,32 @@ def test_a_schema_that_is_none_still_makes_a_grammar(setting):
 
 def test_a_matcher_that_fails_ends_the_answer_and_is_known():
     class Failing:
-        def is_error(self) -> bool:
-            return True
+        def __init__(self, reason: str, stopped: bool) -> None:
+            self.reason, self.stopped, self.failed = reason, stopped, stopped and reason == "error"
 
-    guided = Guided(Failing(), 10, [3], None)
-    assert not guided.broken
-    assert guided.allowed().nonzero().flatten().tolist() == [3]
-    assert guided.broken
+        def is_stopped(self) -> bool:
+            return self.stopped
+
+        def is_error(self) -> bool:
+            return self.failed
+
+        def stop_reason(self) -> str:
+            return self.reason
+
+        def compute_bitmask(self) -> bytes:
+            self.failed = True  # a limit was met, and the mask is that of the end
+            return bytes([8, 0])
+
+    for reason, stopped, broken in (
+        ("error", True, True),
+        ("LexerTooComplex", True, True),
+        ("", False, True),
+        ("NoExtension", True, False),
+    ):
+        guided = Guided(Failing(reason, stopped), 10, [3], None)
+        assert not guided.broken
+        assert guided.allowed().nonzero().flatten().tolist() == [3]
+        assert guided.broken is broken
 
 
 def test_thinking_comes_first_and_has_a_bound(tokenizer):

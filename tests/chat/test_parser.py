@@ -370,6 +370,23 @@ def test_openai_deltas_make_the_openai_message() -> None:
     assert (made["content"], made["reasoning_content"]) == ("ok", "plan")
 
 
+@pytest.mark.parametrize(
+    ("fmt", "pieces"),
+    [
+        (CODER, ["</think><tool_call>get", "<_end>"]),
+        (CODER, ["</think><tool_call>get_weather<param_key>ci", "<_end>"]),
+        (CLASSIC, ['<tool_call>{"na', "<_end>"]),
+        (CLASSIC, ['<tool_call>{"name": "f", "ar', "<_end>"]),
+    ],
+)
+def test_the_end_of_a_turn_is_known_at_once(fmt: Format, pieces: list[str]) -> None:
+    parser = StreamParser(fmt)
+    for piece in pieces:
+        assert not parser.ended
+        parser.feed(piece)
+    assert parser.ended
+
+
 def test_a_finished_parser_reads_nothing_more() -> None:
     parser = StreamParser(CODER)
     parser.feed("</think>a")
@@ -389,9 +406,10 @@ def test_a_finished_parser_reads_nothing_more() -> None:
         "</think><tool_call>get_weather<param_key>options</param_key><param_value>" + "[1, 2], " * 40_000,
         "</think><tool_call>" + "n" * 200_000,
         "</think>a" + " " * 200_000,
+        "</think><tool_call>get_weather</tool_call>" + " " * 200_000,
         "\\" * 200_000,
     ],
-    ids=["tags", "ends", "calls", "no calls", "arrays", "name", "space", "backslashes"],
+    ids=["tags", "ends", "calls", "no calls", "arrays", "name", "space", "space behind a call", "backslashes"],
 )
 def test_long_outputs_take_time_in_proportion(text: str) -> None:
     _check_time(CODER, text)

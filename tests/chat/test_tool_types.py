@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from typing import Any
 
 import pytest
@@ -166,6 +167,25 @@ def test_a_schema_with_many_ways_to_the_same_part_is_read_in_no_time() -> None:
     ways = {f"s{i}": {"allOf": [{"$ref": f"#/$defs/s{i + 1}"}] * 2} for i in range(30)}
     parameters = {"properties": {"a": {"$ref": "#/$defs/s0"}}, "$defs": {**ways, "s30": STRING}}
     assert ToolTypes([{"name": "f", "parameters": parameters}]).of("f", "a").convert("1") == "1"
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"anyOf": [{"$ref": f"#{i}"} for i in range(20_000)]},
+        {"anyOf": [{"$ref": "#/anyOf/" + "0" * i} for i in range(1, 1000)]},
+        {"properties": {"a": {"$ref": "#/$defs/many"}}, "$defs": {"many": {"anyOf": [{"title": "t"} for _ in range(20_000)]}}},
+        {"properties": {"a": {"$ref": "#/anyOf/" + "9" * 5000}}, "anyOf": [{}]},
+        {"properties": {"a": {"$ref": "#/properties/a"}}},
+    ],
+    ids=["names of the root", "spellings of an index", "many parts", "a long index", "a circle"],
+)
+def test_schemas_that_are_made_to_cost_time_cost_none(parameters: Any) -> None:
+    begun = time.process_time()
+    types = ToolTypes([{"name": "f", "parameters": parameters}])
+    assert types.arguments("f").coerce({"a": 1}) == {"a": 1}
+    assert types.of("f", "a").convert("1") == 1
+    assert time.process_time() - begun < 1
 
 
 def test_a_schema_nested_without_end_is_no_crash() -> None:

@@ -243,3 +243,19 @@ def test_tools_that_may_not_be_called_are_not_counted(scripted):
     plain, shown = count(model="toy", messages=HI), count(model="toy", messages=HI, tools=[TOOL])
     hidden = count(model="toy", messages=HI, tools=[TOOL], tool_choice={"type": "none"})
     assert hidden.input_tokens == plain.input_tokens < shown.input_tokens
+
+
+def test_a_bug_is_an_error_that_names_its_request_too(scripted, monkeypatch):
+    def broken(*arguments):
+        raise RuntimeError("boom")
+
+    url, _, _ = scripted("</think>ok<_end>")
+    monkeypatch.setattr("telechat.serve.app.prepare", broken)
+    answer = httpx.post(f"{url}/v1/messages", json={"model": "toy", "max_tokens": 5, "messages": HI}, timeout=20)
+    assert answer.status_code == 500
+    assert answer.json()["request_id"] == answer.headers["request-id"]
+    assert "boom" not in answer.text
+    other = httpx.post(f"{url}/v1/chat/completions", json={"model": "toy", "messages": HI}, timeout=20)
+    assert other.json()["error"]["type"] == "server_error"
+    monkeypatch.undo()
+    assert ask(url).content[-1].text == "ok"

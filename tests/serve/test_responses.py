@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 
 import httpx
 import openai
 import pytest
 
+from telechat.serve.response_tools import ToolNames
 from telechat.serve.responses import ResponsesRequest
 
 from .test_chat_completions import CALL, client_of
@@ -133,7 +135,29 @@ def test_tools_of_one_name_in_two_namespaces_are_told_apart(scripted):
     history = [{**called, "namespace": name, "call_id": name} for name in ("a", "b")]
     results = [{"type": "function_call_output", "call_id": name, "output": "rain"} for name in ("a", "b")]
     body = ResponsesRequest.model_validate({"model": "toy", "input": [*history, *results], "tools": tools})
-    assert [c.function.name for c in body.as_chat()[0].messages[0].tool_calls] == ["weather", "b__weather"]
+    assert [c.function.name for c in body.as_chat()[0].messages[0].tool_calls] == ["a__weather", "b__weather"]
+
+
+def test_a_plain_tool_keeps_its_name_beside_one_of_a_namespace():
+    plain = {"type": "function", "name": "search"}
+    spaced = {"type": "namespace", "name": "a", "tools": [{"type": "custom", "name": "search"}, {**plain, "name": "other"}]}
+    for tools in ([plain, spaced], [spaced, plain], [spaced, plain, {**plain, "name": "a__search"}]):
+        names = ToolNames.of(tools)
+        shown = names.shown("search", "a")
+        assert shown.startswith("a__search")
+        assert len({tool["function"]["name"] for tool in names.tools}) == len(names.tools)
+        assert names.own("search") == {"name": "search"}
+        assert names.own(shown) == {"name": "search", "namespace": "a"}
+        assert names.own("other") == {"name": "other", "namespace": "a"}
+        assert names.custom == {shown}
+
+
+def test_many_tools_are_read_in_no_time():
+    inner = [{"type": "function", "name": f"t{i}"} for i in range(20_000)]
+    begun = time.process_time()
+    names = ToolNames.of([{"type": "namespace", "name": "a", "tools": inner}])
+    assert names.shown("t19999", "a") == "t19999"
+    assert time.process_time() - begun < 2
 
 
 def test_fields_without_effect_are_named(scripted):

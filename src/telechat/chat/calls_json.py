@@ -108,10 +108,12 @@ class JsonCall:
 
     def goes_on(self, held: str) -> bool:
         """See `calls.Reader.goes_on`: nothing is passed on before the name, and then before the arguments."""
+        if "<" in held or "}" in held:
+            return False
         if self._step == self._read_open:
-            return held.count('"') < 4 and "}" not in held
+            return held.lstrip()[:1] in ("", "{") and held.count('"') < 4
         steps = (self._read_comma, self._read_key, self._read_colon, self._read_value)
-        return self.begun and not self._has_arguments and self._step in steps and "{" not in held and "}" not in held
+        return self.begun and not self._has_arguments and self._step in steps and "{" not in held
 
     def unread(self) -> str:
         """See `calls.Reader.unread`."""

@@ -104,8 +104,8 @@ class XmlCall:
     def goes_on(self, held: str) -> bool:
         """See `calls.Reader.goes_on`."""
         if self._step == self._read_key:
-            return VALUE not in held
-        return self._step == self._read_name and KEY not in held and CALL_END not in held
+            return self._tags.before_value.search(held) is None
+        return self._step == self._read_name and self._tags.after_name.search(held) is None
 
     def unread(self) -> str:
         """See `calls.Reader.unread`: names are read in one piece, so there is nothing."""

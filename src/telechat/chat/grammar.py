@@ -11,7 +11,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from telechat.chat.formats import CALL, CALL_END, Format
+from telechat.chat.formats import CALL, CALL_END, THINK, THINK_END, Format
 from telechat.chat.tool_types import ToolTypes
 
 VALUE_END = "</param_value>"
@@ -59,7 +59,7 @@ def answer_grammar(
             if strict is not None and function["name"] not in strict:
                 function = {"name": function["name"]}
                 if fmt.calls == "xml":
-                    rules.append(f"tool_{number}: {json.dumps(function['name'])} FREE")
+                    rules.append(f"tool_{number}: {json.dumps(function['name'])} (ARGUMENTS)?")
                     continue
             rules += _json_call(number, function) if fmt.calls == "json" else _xml_call(number, function, types)
     if schema is not None:
@@ -67,8 +67,11 @@ def answer_grammar(
         rules.append(f"value: {_json(schema)}")
     start = f"{_lead(fmt)} ({' | '.join(answers)})"
     if strict is not None:
-        start = "FREE (call FREE)*" if several else "FREE (call FREE)?"
-        rules.append("FREE: /(.|\\n)*/")
+        thought = {THINK, THINK_END} <= control_ids.keys() and not fmt.thinks
+        start = ("(thought)? " if thought else "") + ("FREE (call FREE)*" if several else "FREE (call FREE)?")
+        rules += [f"FREE: /(.|\\n)*/ & ~/(.|\\n)*{CALL}(.|\\n)*/", "ARGUMENTS: /<param_key>(.|\\n)*/"]
+        if thought:
+            rules.append(f"thought: {_word(THINK, control_ids)} FREE {_word(THINK_END, control_ids)}")
     return "\n".join([f"start: {start}", *rules]) + "\n"
 
 

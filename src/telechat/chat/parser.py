@@ -151,8 +151,10 @@ class StreamParser:
         """Whether `held`, the text that is held back and more, tells as little as what was held back."""
         if held in self._beginnings:
             return True
+        if len(held) >= _MAX_HELD:  # holding back more and more would take time that grows with the square
+            return False
         if self._reader is not None:
-            return len(held) < _MAX_HELD and self._reader.goes_on(held)
+            return self._reader.goes_on(held)
         return self._beside_call and (held.isspace() or held.lstrip() in self._beginnings)
 
     def _more_json(self, text: str) -> list[Delta]:

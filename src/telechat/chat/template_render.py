@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
 
-from telechat.chat.formats import CALL, CALL_END, CONTROL_WORDS, THINK, THINK_END, Format
+from telechat.chat.formats import CALL, CALL_END, THINK, THINK_END, Format
 from telechat.chat.render import Rendered, Renderer, text_backend
 from telechat.chat.segments import split_thinking
 from telechat.core.errors import UserError
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 NAME = "template"
+_MARKED = re.compile(r"[^\w\s]")
 _PROBE = Message("user", "hi")
 
 
@@ -34,7 +35,9 @@ class TemplateRenderer(Renderer):
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         if not isinstance(tokenizer.chat_template, str):
-            raise UserError("the tokenizer is of another family and has no chat template: give one in chat_template.jinja")
+            raise UserError(
+                "the tokenizer is of another family and has no (single) chat template: give one in chat_template.jinja"
+            )
         if tokenizer.eos_token_id is None:
             raise UserError("the tokenizer names no eos_token: a turn would never end")
         self.tokenizer = tokenizer
@@ -43,8 +46,7 @@ class TemplateRenderer(Renderer):
         spoken = (THINK, THINK_END, CALL, CALL_END)
         self.control_ids = {word: vocabulary[word] for word in spoken if word in vocabulary}
         self._words = {number: word for word, number in self.control_ids.items()}
-        added = tokenizer.added_tokens_decoder.values()
-        special = {token.content for token in added if token.special} | {word for word in CONTROL_WORDS if word in vocabulary}
+        special = {token.content for token in tokenizer.added_tokens_decoder.values() if _controls(token)}
         self._special = re.compile("|".join(map(re.escape, sorted(filter(None, special), key=len, reverse=True))) or "(?!)")
         self._backend = text_backend(tokenizer, special)
         self._cached = lru_cache(maxsize=4096)(self._encode)
@@ -68,8 +70,15 @@ class TemplateRenderer(Renderer):
         add = add_generation_prompt and not continue_final_message
         text = self._text(shown, hidden.take_out(list(tools)), add, clear_thinking, continue_final_message)
         ids: list[int] = []
+        before = ""  # the text right before a part, at a word that somebody typed
         for part, typed in hidden.parts(text):
-            ids += self.encode(part) if typed else self.tokenizer(part, add_special_tokens=False)["input_ids"]
+            control = None if typed else self._special.search(part)
+            seam = len(part) if control is None else control.start()
+            head = part[:seam] if typed or before else ""
+            ids += self._encode_behind(before, head) if head else ()
+            rest = part[len(head) :]
+            ids += self.tokenizer(rest, add_special_tokens=False)["input_ids"] if rest else ()
+            before = head if not rest else self._special.split(rest)[-1]
         return Rendered("".join(part for part, _ in hidden.parts(text)), ids, [0] * len(ids))
 
     def extend(self, *arguments: Any, **more: Any) -> Rendered:
@@ -90,8 +99,15 @@ class TemplateRenderer(Renderer):
                     clear_thinking=clear_thinking,
                 )
             )
-        except (TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
-            raise UserError(f"the model's chat template cannot show this: {str(error).splitlines()[0][:300]}") from None
+        except (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+            why = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+            raise UserError(f"the model's chat template cannot show this: {why}") from None
+
+
+def _controls(token: Any) -> bool:
+    """Whether an added token steers the model: many tokenizers call role markers ordinary. Plain words and runs of
+    spaces do not."""
+    return bool(token.content.strip()) and (token.special or _MARKED.search(token.content) is not None)
 
 
 class _Hidden:

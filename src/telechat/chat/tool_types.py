@@ -8,6 +8,7 @@ the number from `5` the text, so it is read in full: `type` (also lists and the 
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ _ALIASES = {"str": "string", "int": "integer", "float": "number", "double": "num
 _ALIASES |= {"dict": "object", "list": "array", "tuple": "array", "none": "null"}
 _COMBINED = ("anyOf", "oneOf", "allOf")
 _MAX_SCHEMA = 64
+_MAX_PARTS = 256
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
 
@@ -68,8 +70,7 @@ class ValueType:
         found = self._inner.get(name)
         if found is None:
             said = [schema for part in self._parts for schema in schemas(part, name)]
-            schema = said[0] if len(said) == 1 else {"anyOf": said} if said else None
-            found = ANYTHING if schema is None else ValueType(schema, self._document, self._depth + 1)
+            found = ValueType(self._document.either(said), self._document, self._depth + 1) if said else ANYTHING
             self._inner[name] = found
         return found
 
@@ -199,70 +200,77 @@ def _item_schemas(part: Mapping[str, Any], index: int) -> Iterator[Any]:
 
 
 class _Document:
-    """A schema that `$ref` points into. Every pointer is followed once, however often it is named."""
+    """A schema that `$ref` points into. Every part is looked at once, by whatever pointers it is reached."""
 
     def __init__(self, root: Any) -> None:
         self._root = root
-        self._known: dict[str, frozenset[str] | None] = {}
+        self._known: dict[int, frozenset[str] | None] = {}  # by the identity of a part, which lives as long as this
+        self._made: list[Any] = []
+
+    def either(self, schemas: list[Any]) -> Any:
+        """A schema that allows what any of `schemas` does."""
+        if len(schemas) == 1:
+            return schemas[0]
+        self._made.append({"anyOf": schemas})
+        return self._made[-1]
 
     def parts(self, schema: Any) -> tuple[Mapping[str, Any], ...]:
-        """The schema, and all that it refers to or combines."""
-        found: list[Mapping[str, Any]] = []
-        seen: set[str] = set()
+        """The schema, and all that it refers to or combines; the first `_MAX_PARTS` of them."""
+        found: dict[int, Mapping[str, Any]] = {}
         level = [schema]
-        for _ in range(_MAX_SCHEMA):
-            maps = [part for part in level if isinstance(part, Mapping)]
-            found += maps
+        while level and len(found) < _MAX_PARTS:
+            fresh = {id(part): part for part in level if isinstance(part, Mapping) and id(part) not in found}
+            found |= fresh
             level = []
-            for part in maps:
-                pointer = part.get("$ref")
-                if isinstance(pointer, str) and pointer not in seen:
-                    seen.add(pointer)
-                    level.append(self._follow(pointer))
-                level += [child for word in _COMBINED if _is_list(part.get(word)) for child in part[word]]
-        return tuple(found)
+            for part in itertools.islice(fresh.values(), _MAX_PARTS):
+                if isinstance(part.get("$ref"), str):
+                    level.append(self._follow(part["$ref"]))
+                for word in _COMBINED:
+                    if _is_list(part.get(word)):
+                        level += part[word][:_MAX_PARTS]
+        return tuple(itertools.islice(found.values(), _MAX_PARTS))
 
     def choices(self, schema: Any) -> tuple[Any, ...] | None:
         """The values of an enumeration; with null where the schema allows it beside them."""
-        seen: set[str] = set()
-        while isinstance(schema, Mapping):
+        for _ in range(_MAX_SCHEMA):
+            if not isinstance(schema, Mapping):
+                return None
             if _is_list(schema.get("enum")):
                 kinds = schema.get("type")
                 null = schema.get("nullable") is True or (isinstance(kinds, list) and "null" in kinds)
                 return (*schema["enum"], *([None] if null and None not in schema["enum"] else []))
             if "const" in schema:
                 return (schema["const"],)
-            pointer = schema.get("$ref")
-            if not isinstance(pointer, str) or pointer in seen:
+            if not isinstance(schema.get("$ref"), str):
                 return None
-            seen.add(pointer)
-            schema = self._follow(pointer)
+            schema = self._follow(schema["$ref"])
         return None
 
     def allowed(self, schema: Any, depth: int = 0) -> frozenset[str] | None:
-        """Type names that `schema` allows; None when it does not say."""
-        if not isinstance(schema, Mapping) or depth > _MAX_SCHEMA:
+        """Type names that `schema` allows; None when it does not say, and in a circle."""
+        if not isinstance(schema, Mapping):
             return None
+        if id(schema) in self._known or depth > _MAX_SCHEMA:
+            return self._known.get(id(schema))
+        self._known[id(schema)] = None
+        found = self._known[id(schema)] = self._allowed(schema, depth + 1)
+        return found
+
+    def _allowed(self, schema: Mapping[str, Any], depth: int) -> frozenset[str] | None:
         limits = [_declared(schema)]
         if isinstance(schema.get("$ref"), str):
-            limits.append(self._allowed_there(schema["$ref"], depth + 1))
+            limits.append(self.allowed(self._follow(schema["$ref"]), depth))
         for word in ("anyOf", "oneOf"):
             if _is_list(schema.get(word)) and schema[word]:
-                options = [self.allowed(part, depth + 1) for part in schema[word]]
+                options = [self.allowed(part, depth) for part in schema[word]]
                 limits.append(None if None in options else frozenset().union(*(o for o in options if o is not None)))
         if _is_list(schema.get("allOf")):
-            limits += [self.allowed(part, depth + 1) for part in schema["allOf"]]
+            limits += [self.allowed(part, depth) for part in schema["allOf"]]
         known = [limit for limit in limits if limit is not None]
         if not known:
             return None
         both = frozenset.intersection(*known) or frozenset.union(*known)
         return both | {"null"} if schema.get("nullable") is True else both
-
-    def _allowed_there(self, pointer: str, depth: int) -> frozenset[str] | None:
-        if pointer not in self._known:
-            self._known[pointer] = None  # a circle says nothing
-            self._known[pointer] = self.allowed(self._follow(pointer), depth)
-        return self._known[pointer]
 
     def _follow(self, pointer: str) -> Any:
         if not pointer.startswith("#"):
@@ -270,7 +278,7 @@ class _Document:
         here = self._root
         for step in pointer[1:].split("/")[1:]:
             step = step.replace("~1", "/").replace("~0", "~")
-            if _is_list(here) and step.isdecimal() and int(step) < len(here):
+            if _is_list(here) and step.isdecimal() and len(step) < 10 and int(step) < len(here):
                 here = here[int(step)]
             elif isinstance(here, Mapping) and step in here:
                 here = here[step]

@@ -13,6 +13,8 @@ import torch
 
 from telechat.core.errors import UserError
 
+_WHOLE = ("EndOfSentence", "NoExtension", "NoExtensionBias")
+"""Why llguidance stops where all has been said; its other reasons are limits that it met."""
 MAX_GRAMMAR = 1 << 20  # characters of a grammar: a request is not a program
 
 
@@ -90,11 +92,12 @@ class Guided:
             return self._unended() if self._matcher is not None else None
         if self._matcher is None:
             return None
-        if self._matcher.is_error():
-            return self._give_up()
         if self._matcher.is_stopped():
-            return self._only(self._ends.tolist())
+            whole = not self._matcher.is_error() and self._matcher.stop_reason() in _WHOLE
+            return self._only(self._ends.tolist()) if whole else self._give_up()
         bits = torch.frombuffer(bytearray(self._matcher.compute_bitmask()), dtype=torch.uint8)
+        if self._matcher.is_error():  # it ends the turn in its mask then, as if all were said
+            return self._give_up()
         mask = (bits[:, None] >> torch.arange(8, dtype=torch.uint8) & 1).flatten().bool()[: self._vocabulary]
         return mask if mask.any() else self._give_up()
 

@@ -135,6 +135,7 @@ class Answer:
         self._guard = ContentGuard(stop)
         self._silent = silent
         self._max_calls = max_calls
+        self._think = renderer.control_ids.get(THINK)
         self._think_end = renderer.control_ids.get(THINK_END)
         self._thinking = renderer.format.thinks
         self._content: list[str] = []
@@ -153,6 +154,8 @@ class Answer:
         self.tokens += 1
         if token in self._silent:
             return []
+        if token == self._think and self.tokens == 1:  # of models that open their thinking themselves
+            self._thinking = True
         if token == self._think_end:
             self._thinking = False
         self.reasoning_tokens += self._thinking

@@ -151,7 +151,7 @@ def create_app(chat: ChatModel, worker: Worker, settings: Settings) -> FastAPI:
             allow_headers=["*"],
             expose_headers=["x-request-id", "request-id", NOTES_HEADER],
         )
-    app.add_middleware(RequestLog)
+    app.add_middleware(RequestLog, bug=lambda path: ApiError(500, "internal error").response(path))
     if settings.preset is not None:
         chat.defaults = chat.defaults.with_preset(get_preset(settings.preset, chat.renderer.format))
     server = Server(chat, worker, settings, Metrics(worker, settings.names[0], settings.metrics_prefix))
@@ -204,7 +204,7 @@ def _add_responses(app: FastAPI, server: Server) -> None:
         """A response, whole or as events."""
         server.admit(body.model)
         [place] = server.places(1)
-        translated, names = body.as_chat()
+        translated, names = await asyncio.to_thread(body.as_chat)
         job = await asyncio.to_thread(prepare, server.chat, server.worker, translated)
         job.place = place
         server.log_prompts(job.prompt)
@@ -221,7 +221,7 @@ def _add_messages(app: FastAPI, server: Server) -> None:
         """A message, whole or as events."""
         server.admit(body.model)
         [place] = server.places(1)
-        translated = body.as_chat()
+        translated = await asyncio.to_thread(body.as_chat)
         job = await asyncio.to_thread(prepare, server.chat, server.worker, translated)
         job.place = place
         server.log_prompts(job.prompt)
@@ -235,7 +235,7 @@ def _add_messages(app: FastAPI, server: Server) -> None:
     async def count_tokens(body: CountRequest) -> dict[str, int]:
         """How many tokens a conversation is."""
         server.admit(body.model)
-        return {"input_tokens": len(await asyncio.to_thread(prompt_of, server.chat, body.as_chat()))}
+        return {"input_tokens": await asyncio.to_thread(lambda: len(prompt_of(server.chat, body.as_chat())))}
 
 
 def _add_tokens(app: FastAPI, server: Server) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import Any
 
 from telechat.chat.formats import CALL, CALL_END, THINK_END
@@ -49,7 +50,8 @@ def prepare(chat: ChatModel, worker: Worker, request: ChatRequest) -> Job:
         text = f"the prompt has {len(prompt)} tokens; the context of this model is {worker.max_len}, answer included"
         raise ApiError(400, text, "messages", "context_length_exceeded")
     n = request.n or 1
-    ignored = [*request.ignored, *(["tools.function.strict"] if request.strict_tools and not _strict(chat, request) else [])]
+    loose = request.strict_tools and request.offered_tools and not _strict(chat, request)
+    ignored = [*request.ignored, *(["tools.function.strict"] if loose else [])]
     notes = [f"ignored: {', '.join(ignored)}"] if ignored else []
     if request.wanted_tokens is not None and request.wanted_tokens > room:
         notes.append("max_tokens: lowered to what the context has left")
@@ -106,9 +108,11 @@ def _constraints(chat: ChatModel, request: ChatRequest, params: Sequence[Samplin
 
 
 def _strict(chat: ChatModel, request: ChatRequest) -> set[str]:
-    """The strict tools that are offered; none where the vocabulary has no tokens of its own around calls."""
-    offered = {tool["function"]["name"] for tool in request.offered_tools}
-    return request.strict_tools & offered if {CALL, CALL_END} <= chat.renderer.control_ids.keys() else set()
+    """The strict tools that are offered; none where the vocabulary has no tokens of its own around calls, or where the
+    grammar engine is not installed: they were not forced."""
+    if not {CALL, CALL_END} <= chat.renderer.control_ids.keys() or find_spec("llguidance") is None:
+        return set()
+    return request.strict_tools & {tool["function"]["name"] for tool in request.offered_tools}
 
 
 def sampling(chat: ChatModel, request: ChatRequest | TextRequest, n: int, room: int) -> list[SamplingParams]:

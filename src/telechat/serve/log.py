@@ -10,7 +10,7 @@ import logging
 import secrets
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, Literal
 
@@ -45,10 +45,12 @@ def request_id() -> str | None:
 
 
 class RequestLog:
-    """Gives every request an id and logs it when it is over. Plain ASGI."""
+    """Gives every request an id and logs it when it is over. Plain ASGI. `bug` makes the answer for what nobody caught,
+    from the path that was asked for."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, bug: Callable[[str], ASGIApp]) -> None:
         self._app = app
+        self._bug = bug
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the class."""
@@ -64,8 +66,12 @@ class RequestLog:
         begun = time.perf_counter()
         token = _fields.set(fields)
 
+        began = False
+
         async def tagged(message: Message) -> None:
+            nonlocal began
             if message["type"] == "http.response.start":
+                began = True
                 fields["status"] = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["x-request-id"] = headers["request-id"] = fields["request_id"]  # OpenAI's name and Anthropic's
@@ -73,6 +79,10 @@ class RequestLog:
 
         try:
             await self._app(scope, receive, tagged)
+        except Exception:
+            if not began:  # answered here, where the request still has its id; what goes on up is logged
+                await self._bug(scope["path"])(scope, receive, tagged)
+            raise
         finally:
             _fields.reset(token)
             fields["seconds"] = round(time.perf_counter() - begun, 4)

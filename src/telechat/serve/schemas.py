@@ -330,7 +330,8 @@ class ChatRequest(Sampling):
         """The tools that the model is shown."""
         if self.tool_choice == "none":
             return []
-        names = self._chosen_names if self.named_tool is None else None
+        chosen = self._chosen_names if self.named_tool is None else None
+        names = None if chosen is None else set(chosen)
         return [tool.raw for tool in self.tools or () if names is None or tool.raw["function"]["name"] in names]
 
     @property

@@ -85,7 +85,8 @@ class ChatModel:
         """The model in a checkpoint folder or a finished run directory, or of a hub name, in the format `fmt` or its own.
 
         `dtype`: one of `DTYPES`. "int8" keeps the engine's weights in eight bits; the rest of the model is float32.
-        Raises `UserError` when there is none, or when its tokenizer is not of the family.
+        A model of another family is shown conversations by its own chat template. Raises `UserError` when there is no
+        model, or no way to show it a conversation.
         """
         path = find(folder)
         chosen = get_format(fmt) if fmt else None

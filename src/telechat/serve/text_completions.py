@@ -67,7 +67,7 @@ def check_prompts(request: TextRequest) -> None:
 def text_notes(request: TextRequest, jobs: list[TextJob]) -> list[str]:
     """Settings that had no effect, or another one than asked for."""
     notes = [f"ignored: {', '.join(request.ignored)}"] if request.ignored else []
-    if any(job.params[0].max_tokens < request.wanted_tokens for job in jobs):
+    if request.max_tokens is not None and any(job.params[0].max_tokens < request.max_tokens for job in jobs):
         notes.append("max_tokens: lowered to what the context has left")
     return notes
 

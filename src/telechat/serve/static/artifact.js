@@ -1,6 +1,6 @@
 // A page beside the chat, in a frame that can reach nothing: not this page, not the network.
 
-import { html, useEffect, useRef, useState } from "./vendor/htm-preact-3.1.1.js";
+import { html, useLayoutEffect, useRef, useState } from "./vendor/htm-preact-3.1.1.js";
 
 const MAX_LINES = 200;
 
@@ -9,7 +9,7 @@ export function Artifact({ page, words, onClose, onFix }) {
   const [lines, setLines] = useState([]);
   const [round, setRound] = useState(0);
 
-  useEffect(() => {
+  useLayoutEffect(() => { // before the frame can have loaded: it says once that it is ready
     setLines([]);
     const listen = (event) => {
       if (event.source !== frame.current?.contentWindow || typeof event.data !== "object" || !event.data) return;

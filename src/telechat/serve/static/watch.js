@@ -161,7 +161,7 @@ function App() {
       ${Object.keys(stage.rates ?? {}).length ? html`<${Bars} title=${words.passRates} shares=${stage.rates} />` : null}
       ${stage.scores ? html`<${Bars} title=${words.scores} shares=${stage.scores} />` : null}
       ${stage.rollouts ? html`<${Rollouts} key=${stage.name} stage=${stage.name} count=${stage.rollouts} words=${words} />` : null}` : null}
-    <${Compare} key=${models.join()} stages=${models} words=${words} /></div>`;
+    <${Compare} stages=${models} words=${words} /></div>`;
 }
 
 render(html`<${App} />`, document.getElementById("app"));
