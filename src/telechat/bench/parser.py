@@ -58,9 +58,7 @@ def measure_parser(size: int = 2_000_000, delta: int = 4, repeats: int = 3, besi
             theirs = _figures(lambda fmt=fmt: _transformers_parser(fmt), "finalize", text, delta, repeats)  # type: ignore[misc]
             row |= {f"transformers_{key}": value for key, value in theirs.items()}
             if fmt.name == "telechat3-coder" and find_spec("vllm") is not None:
-                theirs = _figures(
-                    _Glm, "finish", text.replace("<param_", "<arg_").replace("</param_", "</arg_"), delta, repeats
-                )
+                theirs = _figures(_Glm, "finish", as_glm(text), delta, repeats)
                 row |= {f"vllm_{key}": value for key, value in theirs.items()}
         rows.append(row)
     return rows

@@ -94,7 +94,6 @@ class StreamParser:
         self._beginnings, self._may_be_tag = tags.beginnings, tags.may_begin
         thinks = fmt.thinks if in_thinking is None else in_thinking
         self._step: Callable[[str, int, bool], int] = self._before_thinking if thinks else self._before_content
-        self._inside = thinks
         self._held = ""
         self._carry = ""
         self._quick = ""

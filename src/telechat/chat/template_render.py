@@ -47,7 +47,7 @@ class TemplateRenderer(Renderer):
         self.control_ids = {word: vocabulary[word] for word in spoken if word in vocabulary}
         self._words = {number: word for word, number in self.control_ids.items()}
         special = {token.content for token in tokenizer.added_tokens_decoder.values() if _controls(token)}
-        self._special = re.compile("|".join(map(re.escape, sorted(filter(None, special), key=len, reverse=True))) or "(?!)")
+        self._special = re.compile("|".join(map(re.escape, sorted(special, key=len, reverse=True))) or "(?!)")
         self._backend = text_backend(tokenizer, special)
         self._cached = lru_cache(maxsize=4096)(self._encode)
         opened = self._text([_PROBE.to_dict()], (), True, True, False)

@@ -248,12 +248,12 @@ class Worker:
 
     def keep_place(self, count: int) -> Place:
         """Count `count` completions as waiting until the place is given up."""
-        self._give_back(-count)
-        return Place(lambda: self._give_back(count))
+        self._reserve(count)
+        return Place(lambda: self._reserve(-count))
 
-    def _give_back(self, count: int) -> None:
+    def _reserve(self, count: int) -> None:
         with self._changed:
-            self._reserved -= count
+            self._reserved += count
 
     def read(self, name: str) -> float:
         """A figure of the engine as it is now (`running`, `queued`, `kv_usage`, …); 0 where it has none."""
