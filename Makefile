@@ -52,7 +52,8 @@ test-oldest:
 	$(OLD)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(OLD)/constraints.txt --editable ".[test]"
 	$(OLD)/bin/python -m pytest -m "not slow and not gpu and not network" tests/models tests/chat tests/engine tests/test_examples.py
 
-# The plugins against the real vLLM and SGLang, without their GPU packages; each in an environment of its own.
+# The plugins against the real vLLM and SGLang, without their GPU packages; each in an environment of its own. vLLM's
+# models do not run without a GPU; SGLang runs whole, on the CPU.
 test-plugins:
 	PYTHON=$(PYTHON) tests/plugins/run.sh vllm
 	PYTHON=$(PYTHON) tests/plugins/run.sh sglang

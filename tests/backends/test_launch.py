@@ -92,6 +92,20 @@ def test_a_longer_context_than_the_checkpoint_holds_is_refused(serve, checkpoint
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+def test_options_of_the_engines_own_are_handed_on_and_stand_last(serve, checkpoint, engine):
+    done = serve(checkpoint, "--engine", engine, "--dry-run", "--", "--seed", "7", "--enable-x")
+    assert done.returncode == 0, done.stderr
+    assert shlex.split(done.stdout)[-3:] == ["--seed", "7", "--enable-x"]
+
+
+def test_the_native_engine_has_no_further_options(serve, checkpoint):
+    done = serve(checkpoint, "--", "--seed", "7")
+    assert done.returncode == 2
+    assert "--seed" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
 def test_an_engine_that_is_not_installed_says_so(serve, checkpoint, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     done = serve(checkpoint, "--engine", "vllm")

@@ -6,8 +6,10 @@ import re
 
 import pytest
 
-from telechat.backends.structural import coder_tag
+from telechat.backends.structural import call_tag
+from telechat.chat.formats import get_format
 
+CODER, CLASSIC = get_format("telechat3-coder"), get_format("telechat2.5")
 STRING, NUMBER = {"type": "string"}, {"type": "integer", "minimum": 0}
 
 
@@ -35,8 +37,9 @@ def pattern(tag: dict) -> str:
             return r"-?[0-9{\[\"tfn].*?"
         case {"type": "tag", "begin": begin, "content": inner, "end": end}:
             return re.escape(begin) + pattern(inner) + re.escape(end)
-        case {"type": "tags_with_separator", "tags": tags, "stop_after_first": once, "at_least_one": True, "separator": ""}:
-            return f"({'|'.join(map(pattern, tags))}){'' if once else '+'}"
+        case {"type": "tags_with_separator", "tags": tags, "stop_after_first": once, "at_least_one": True, "separator": s}:
+            one = f"({'|'.join(map(pattern, tags))})"
+            return one if once else f"{one}({s}{one})*"
     raise AssertionError(tag)
 
 
@@ -66,15 +69,40 @@ TOOLS = [tool("edit", ("path",), path=STRING, line=NUMBER), tool("stop"), tool("
     ],
 )
 def test_what_may_be_said(options, text, allowed):
-    assert (re.fullmatch(pattern(coder_tag(TOOLS, **options)), text) is not None) == allowed
+    assert (re.fullmatch(pattern(call_tag(CODER, TOOLS, **options)), text) is not None) == allowed
 
 
 def test_a_free_answer_has_well_formed_calls():
-    answer = coder_tag(TOOLS, must_call=False)["format"]
+    answer = call_tag(CODER, TOOLS, must_call=False)["format"]
     assert (answer["type"], answer["triggers"]) == ("triggered_tags", ["<tool_call>"])
     assert [tag["begin"] for tag in answer["tags"]] == ["<tool_call>edit", "<tool_call>stop", "<tool_call>pick"]
 
 
 def test_a_clients_schema_gives_no_orders():
-    tag = coder_tag([tool("f", ("a",), a={"type": "object", "x-guidance": {"lenient": True}})], only="f")
+    tag = call_tag(CODER, [tool("f", ("a",), a={"type": "object", "x-guidance": {"lenient": True}})], only="f")
     assert "x-guidance" not in str(tag)
+
+
+def json_call(name: str, arguments: str) -> str:
+    return f'<tool_call>\n{{"name": "{name}", "arguments": {arguments}}}\n</tool_call>'
+
+
+@pytest.mark.parametrize(
+    ("options", "text", "allowed"),
+    [
+        ({}, json_call("edit", '{"path": "a"}'), True),
+        ({}, "\n" + json_call("edit", "{}") + "\n" + json_call("stop", "{}"), True),
+        ({}, json_call("edit", "{}") + json_call("stop", "{}"), False),
+        ({"several": False}, json_call("edit", "{}") + "\n" + json_call("stop", "{}"), False),
+        ({"only": "pick"}, json_call("stop", "{}"), False),
+        ({}, "no", False),
+        ({"thinking": True}, "hm</think>\n" + json_call("stop", "{}"), True),
+    ],
+)
+def test_what_may_be_said_in_json(options, text, allowed):
+    assert (re.fullmatch(pattern(call_tag(CLASSIC, TOOLS, **options)), text) is not None) == allowed
+
+
+def test_arguments_are_an_object_that_fits_the_schema():
+    (tag,) = [t for t in call_tag(CLASSIC, TOOLS, must_call=False)["format"]["tags"] if "edit" in t["begin"]]
+    assert tag["content"]["json_schema"] == {**TOOLS[0]["function"]["parameters"], "type": "object"}

@@ -137,10 +137,12 @@ def test_what_is_served_ends_where_the_rotary_scaling_does(coder):
     assert examine(coder).context == 256
 
 
-def test_sglang_is_not_started_for_an_architecture_that_it_lacks(classic):
-    told = CliRunner().invoke(app, ["serve", str(classic), "--engine", "sglang", "--dry-run"])
+def test_vllm_is_not_started_for_a_scaling_that_it_passes_over(classic):
+    change(classic, ntk_length=32768)
+    told = CliRunner().invoke(app, ["serve", str(classic), "--engine", "vllm", "--dry-run"])
     assert isinstance(told.exception, UserError)
-    assert "TeleChat2" in str(told.exception)
+    assert "ntk_length" in str(told.exception)
+    assert CliRunner().invoke(app, ["serve", str(classic), "--engine", "sglang", "--dry-run"]).exit_code == 0
 
 
 def test_telechat1_is_refused_wherever_it_turns_up(classic, tmp_path):

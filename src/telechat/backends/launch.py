@@ -35,6 +35,8 @@ class Launch:
     has_template: bool = True
     api_key: str | None = None
     playground: bool = True
+    more: tuple[str, ...] = ()
+    """Options of the engine's own; they stand last, so that they win."""
 
     @property
     def max_len(self) -> int | None:
@@ -68,7 +70,12 @@ def template_file(fmt: Format) -> Path:
 
 
 def vllm_command(launch: Launch) -> list[str]:
-    """`vllm serve …` with every flag that this checkpoint needs."""
+    """`vllm serve …` with every flag that this checkpoint needs.
+
+    Raises `UserError` for a declared `ntk_length`, which vLLM's TeleChat2 would pass over.
+    """
+    if getattr(load_config(launch.model), "ntk_length", None):
+        raise UserError(f"{launch.name}: its ntk_length is nothing that vLLM knows; use --engine sglang, or the native engine")
     command = ["vllm", "serve", str(launch.model), "--served-model-name", launch.name]
     command += ["--host", launch.host, "--port", str(launch.port)]
     if launch.max_len:
@@ -82,7 +89,7 @@ def vllm_command(launch: Launch) -> list[str]:
         command += ["--chat-template", str(template_file(launch.format))]
     if launch.playground:
         command += ["--middleware", "telechat.backends.playground.Playground"]
-    return command
+    return [*command, *launch.more]
 
 
 def sglang_command(launch: Launch) -> list[str]:
@@ -99,7 +106,7 @@ def sglang_command(launch: Launch) -> list[str]:
         command += ["--reasoning-parser", thinks]
     if not launch.has_template:
         command += ["--chat-template", str(template_file(launch.format))]
-    return command
+    return [*command, *launch.more]
 
 
 COMMANDS = {"vllm": vllm_command, "sglang": sglang_command}

@@ -12,9 +12,14 @@ from sglang.srt.function_call.core_types import StreamingParseResult, StructureI
 from sglang.srt.parser.reasoning_parser import BaseReasoningFormatDetector
 from sglang.srt.parser.reasoning_parser import StreamingParseResult as ReasoningResult
 
+from telechat.backends.structural import call_tag
 from telechat.backends.thinking import ThinkingSplitter
 from telechat.chat.formats import CALL, CALL_END, FORMATS, THINK, THINK_END
 from telechat.chat.parser import ARGUMENTS, CALL_START, CONTENT, Delta, StreamParser
+
+
+def _shown(tools: Any) -> list[dict[str, Any]]:
+    return [tool if isinstance(tool, dict) else tool.model_dump() for tool in tools or []]
 
 
 class TelechatDetector(BaseFormatDetector):
@@ -54,18 +59,36 @@ class TelechatDetector(BaseFormatDetector):
         return self._result(self._stream.finish()) if self._stream else StreamingParseResult()
 
     def supports_structural_tag(self) -> bool:
-        """JSON calls can be forced by a grammar."""
+        """Calls can be forced by a grammar, and are read like any other."""
         return True
 
+    def parses_required_natively(self) -> bool:
+        """The same, in another word."""
+        return True
+
+    def get_structural_tag(
+        self, tools: Any = None, tool_choice: Any = "auto", thinking_mode: bool = False, parallel_tool_calls: bool = True
+    ) -> Any:
+        """The constraint for a required or named call, or for tools that are strict: in the format's own syntax, with
+        arguments that fit the schemas. SGLang asks for it only then."""
+        from xgrammar import StructuralTag
+
+        if not tools:
+            return None
+        named = getattr(getattr(tool_choice, "function", None), "name", None)
+        must_call, several = tool_choice != "auto", parallel_tool_calls is not False
+        fmt = FORMATS[self.format_name]
+        tag = call_tag(fmt, _shown(tools), only=named, must_call=must_call, several=several, thinking=thinking_mode)
+        return StructuralTag.model_validate(tag)
+
     def structure_info(self) -> Any:
-        """How a forced call begins and ends."""
+        """How a JSON call begins and ends, for versions of SGLang that know no other constraint."""
         return lambda name: StructureInfo(
             begin=f'{CALL}\n{{"name": "{name}", "arguments": ', end=f"}}\n{CALL_END}", trigger=CALL
         )
 
     def _parser(self, tools: list[Any]) -> StreamParser:
-        shown = [tool if isinstance(tool, dict) else tool.model_dump() for tool in tools or []]
-        return StreamParser(FORMATS[self.format_name], shown, in_thinking=False)
+        return StreamParser(FORMATS[self.format_name], _shown(tools), in_thinking=False)
 
     def _result(self, deltas: Sequence[Delta]) -> StreamingParseResult:
         calls = []
@@ -93,12 +116,8 @@ class TelechatCoderDetector(TelechatDetector):
     format_name: ClassVar[str] = "telechat3-coder"
 
     def supports_structural_tag(self) -> bool:
-        """Its calls are no JSON, which is all that these tags can hold."""
+        """Its calls are no JSON, which is all that the older kind of tag can hold; `get_structural_tag` is asked first."""
         return False
-
-    def parses_required_natively(self) -> bool:
-        """Required calls are read like any other."""
-        return True
 
 
 class TelechatReasoningDetector(BaseReasoningFormatDetector):

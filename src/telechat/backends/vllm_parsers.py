@@ -15,7 +15,7 @@ from vllm.entrypoints.generate.base import protocol
 from vllm.reasoning import ReasoningParser
 from vllm.tool_parsers.abstract_tool_parser import ToolParser
 
-from telechat.backends.structural import coder_tag
+from telechat.backends.structural import call_tag
 from telechat.backends.thinking import ThinkingSplitter, split_thinking, thinking_ended
 from telechat.chat.formats import FORMATS, THINK, THINK_END
 from telechat.chat.parser import ARGUMENTS, CALL_START, CONTENT, Delta, StreamParser
@@ -207,5 +207,6 @@ class TelechatCoderToolParser(TelechatToolParser):
         if not tools or choice == "none" or not (must_call or strict):
             return None
         several = getattr(request, "parallel_tool_calls", None) is not False
-        tag = coder_tag(tools, only=named, must_call=must_call, several=several, thinking=reasoning)
+        fmt = FORMATS[self.format_name]
+        tag = call_tag(fmt, tools, only=named, must_call=must_call, several=several, thinking=reasoning)
         return StructuralTag.model_validate(tag)

@@ -89,20 +89,21 @@ def _json(schema: Mapping[str, Any]) -> str:
     return "%json " + json.dumps({**plain_schema(schema), "x-guidance": _LAYOUT})
 
 
-def _parameters(function: Mapping[str, Any]) -> Mapping[str, Any]:
+def parameters_of(function: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema of a tool's arguments, in either API's word; empty where there is none."""
     given = function.get("parameters") or function.get("input_schema")
     return given if isinstance(given, Mapping) else {}
 
 
 def _json_call(number: int, function: Mapping[str, Any]) -> list[str]:
-    schema = {"type": "object", **_parameters(function)}
+    schema = {"type": "object", **parameters_of(function)}
     name = json.dumps(function["name"])
     opening = json.dumps('\n{"name": ' + name + ', "arguments": ')
     return [f'tool_{number}: {opening} arguments_{number} "}}\\n"', f"arguments_{number}: {_json(schema)}"]
 
 
 def _xml_call(number: int, function: Mapping[str, Any], types: ToolTypes) -> list[str]:
-    parameters = _parameters(function)
+    parameters = parameters_of(function)
     properties = parameters.get("properties")
     named = parameters.get("required")
     required = named if isinstance(named, list) else ()

@@ -33,6 +33,9 @@ NATIVE_ONLY = (
 def command(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="a checkpoint folder or a finished run directory")],
+    engine_options: Annotated[
+        list[str] | None, typer.Argument(help="after --: options of vllm's or sglang's own, handed on as they are")
+    ] = None,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes any free port")] = 8000,
     api_key: Annotated[
@@ -78,9 +81,11 @@ def command(
     """Serve a model to OpenAI and Anthropic clients: /v1/chat/completions, /v1/completions, /v1/responses, /v1/messages,
     /v1/models, /metrics, /health, and a page at /. Ctrl-C or SIGTERM ends it.
 
-    With --engine vllm or sglang this becomes that engine, started with our plugin and every flag the checkpoint needs.
+    With --engine vllm or sglang this becomes that engine, started with our plugin and every flag the checkpoint needs;
+    what stands after -- is handed on to it, as in: telechat serve MODEL --engine vllm -- --gpu-memory-utilization 0.8
     """
-    options = Options(**{**context.params, "api_key": tuple(key for key in api_key or () if key)})
+    keys = tuple(key for key in api_key or () if key)
+    options = Options(**{**context.params, "api_key": keys, "engine_options": tuple(engine_options or ())})
     if engine != "native" or dry_run:
         _check_launch(options, context)
         _launch(options)
@@ -93,6 +98,7 @@ class Options:
     """What the command line says, under the names of `command`'s parameters."""
 
     model: str
+    engine_options: tuple[str, ...]
     host: str
     port: int
     api_key: tuple[str, ...]
@@ -146,6 +152,8 @@ def _serve(options: Options) -> None:
     from telechat.serve.gate import need_key
     from telechat.serve.server import reserve, run, url_of
 
+    if options.engine_options:
+        raise UserError(f"{options.engine_options[0]}: only vllm and sglang take options of their own (--engine)")
     need_key(options.host, options.api_key, options.without_key)
     configure(options.log)
     with reserve(options.host, options.port) as listener:  # before anything heavy: a port in use is known at once
@@ -171,9 +179,7 @@ def _check_launch(options: Options, context: typer.Context) -> None:
     given = [n for n in NATIVE_ONLY if getattr(context.get_parameter_source(n), "name", "") == "COMMANDLINE"]
     if given and options.engine != "native":
         option = given[0].replace("_", "-")
-        raise UserError(
-            f"--{option}: only the native engine has it; give {options.engine} its own options with its own command"
-        )
+        raise UserError(f"--{option}: only the native engine has it; {options.engine}'s own options go after --")
     if len(options.api_key) > 1:
         raise UserError(f"--api-key: {options.engine} takes one key")
     need_key(options.host, options.api_key, options.without_key or options.dry_run)
@@ -189,7 +195,7 @@ def _launch(options: Options) -> None:
     from telechat.chat.formats import get_format
     from telechat.chat.template_render import TemplateRenderer
     from telechat.models.hub import find
-    from telechat.models.loading import load_config, load_tokenizer
+    from telechat.models.loading import load_tokenizer
 
     if options.engine not in COMMANDS:
         known = ", ".join(("native", *COMMANDS))
@@ -200,8 +206,6 @@ def _launch(options: Options) -> None:
         )
     folder = find(options.model)
     tokenizer = load_tokenizer(folder)
-    if options.engine == "sglang" and load_config(folder).model_type == "telechat":
-        raise UserError(f"{options.model}: SGLang has no TeleChat2 architecture; use --engine vllm, or the native engine")
     renderer = renderer_of(tokenizer, get_format(options.chat_format) if options.chat_format else None)
     launch = Launch(
         model=folder,
@@ -214,6 +218,7 @@ def _launch(options: Options) -> None:
         has_template=isinstance(renderer, TemplateRenderer) or same_template(tokenizer, renderer.format),
         api_key=options.api_key[0] if options.api_key else None,
         playground=options.playground,
+        more=options.engine_options,
     )
     if options.dry_run:
         typer.echo(shlex.join(COMMANDS[options.engine](launch)))
