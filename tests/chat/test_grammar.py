@@ -202,3 +202,35 @@ def test_thinking_comes_first_and_has_a_bound(tokenizer):
         assert guided.allowed()[token]
         guided.accept(token)
     assert guided.allowed().nonzero().flatten().tolist() == [renderer.end_id]
+
+
+def test_a_model_that_opens_its_thinking_itself_may_do_so_first(tokenizer):
+    renderer = Renderer(tokenizer, get_format("telechat2.5"))
+    grammars = Grammars(tokenizer, len(tokenizer), [renderer.end_id])
+    start, end = renderer.control_ids["<think>"], renderer.control_ids["</think>"]
+    opening, thought = renderer.encode("{")[0], renderer.encode("hm")
+
+    def guided(grammar: bool, budget: int | None) -> Guided:
+        matcher = grammars.matcher(answer_grammar(renderer.format, renderer.control_ids, schema=POINT)) if grammar else None
+        return Guided(matcher, grammars.vocabulary, [renderer.end_id], end, budget, start)
+
+    thinks = guided(True, 1)
+    assert thinks.allowed()[[start, opening]].all()
+    thinks.accept(start)
+    assert thinks.allowed()[thought[0]]
+    thinks.accept(thought[0])
+    assert thinks.allowed().nonzero().flatten().tolist() == [end]
+    thinks.accept(end)
+    assert thinks.allowed()[opening]
+    assert not thinks.allowed()[start]
+    answers = guided(True, None)
+    answers.accept(opening)
+    assert not answers.allowed()[start]
+    assert not guided(True, 0).allowed()[start]
+    free = guided(False, 1)
+    assert free.allowed() is None
+    free.accept(thought[0])
+    assert free.allowed() is None  # later it is a word like any other
+    bounded = guided(False, 0).allowed()
+    assert bounded[opening]
+    assert not bounded[start]

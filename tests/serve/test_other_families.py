@@ -72,6 +72,21 @@ def test_a_forced_call_is_held_to_its_schema(llama):
     assert choice.message.tool_calls[0].function.name == "weather"
 
 
+def test_thinking_that_the_model_opens_itself_stands_before_what_is_forced(llama):
+    """A biased first token: the random model thinks, its thinking is bounded, and the JSON comes behind it."""
+    pytest.importorskip("llguidance")
+    ids = llama.tokenizer.get_vocab()
+    schema = {"name": "n", "schema": {"type": "object", "properties": {"x": {"enum": [1, 2]}}, "required": ["x"]}}
+    biased = {str(ids["<think>"]): 100, str(ids["</think>"]): -100}
+    with serving(llama, Worker(lambda: Engine(llama.model, slots=4, fair=True))) as url:
+        form = {"type": "json_schema", "json_schema": schema}
+        answer = ask(url, response_format=form, logit_bias=biased, max_tokens=60, extra_body={"thinking_token_budget": 5})
+    message, usage = answer.choices[0].message, answer.usage
+    assert message.reasoning_content is not None
+    assert json.loads(message.content)["x"] in (1, 2)
+    assert usage.completion_tokens_details.reasoning_tokens <= 7
+
+
 def run(*arguments: str | Path, text: str = "") -> str:
     command = [sys.executable, "-m", "telechat", *map(str, arguments)]
     return subprocess.run(command, input=text, capture_output=True, text=True, timeout=120, check=False).stdout

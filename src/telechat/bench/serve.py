@@ -11,6 +11,7 @@ that torch reaches on this machine at that batch (`F.linear`, or oneDNN with wei
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +22,7 @@ import torch.nn.functional as F
 from telechat.bench import llama_cpp
 from telechat.bench.models import random_model
 from telechat.bench.timing import interleaved, median
+from telechat.core.progress import Progress
 from telechat.core.seeds import rng
 from telechat.engine import Engine, SamplingParams
 from telechat.engine.linear import Linear
@@ -71,22 +73,27 @@ def gemm_rate(name: str, rows: int) -> float:
     return 2 * rows * sum(m.numel() for m in matrices) / best
 
 
-def measure(model: str | None = None, rounds: int = 3) -> dict[str, Any]:
+def measure(model: str | None = None, rounds: int = 3, progress: Progress | None = None) -> dict[str, Any]:
     """One row for each model and concurrency: tokens a second, share of the roofline, and transformers beside it; then
     eight-bit weights (what they lose is measured on the checkpoint `model`), and what the server adds."""
     from telechat.bench.eight_bits import eight_bits
     from telechat.bench.serving import serving
 
+    progress = progress or Progress()
     torch.set_num_threads(2)
     read = bandwidth()
-    rows = [_row(name, count, read, rounds) for name in SIZES for count in CONCURRENCY]
+    rows = []
+    for name in SIZES:
+        for count in CONCURRENCY:
+            rows.append(_row(name, count, read, rounds))
+            progress.note(f"bench serve {name}, {count} at a time: {json.dumps(rows[-1]['tokens_per_second'])} tokens/s")
     return {
         "bandwidth_gb_per_s": round(read / 1e9, 1),
         "prompt": PROMPT,
         "answer": ANSWER,
         "rows": rows,
         "int8": eight_bits(model, rounds),
-        **serving(),
+        **serving(progress),
     }
 
 

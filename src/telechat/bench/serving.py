@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from telechat.bench.models import chat_model, random_model
 from telechat.bench.serve import ANSWER, CONTEXT, SIZES, prompts_of
 from telechat.bench.timing import median
 from telechat.core.files import read_json, write_json
+from telechat.core.progress import Progress
 from telechat.core.seeds import rng
 from telechat.core.types import Message
 from telechat.data.corpora import documents
@@ -33,14 +36,19 @@ ROUNDS = 5
 QUESTION = 300  # characters of a question
 
 
-def serving() -> dict[str, Any]:
+def serving(progress: Progress) -> dict[str, Any]:
     """All of it."""
-    return {
-        "cached_prefix": cached_prefix(),
-        "first_token_under_load": under_load(),
-        "memory": memory(),
-        "http": [http_cost(name) for name in SIZES],
+    parts: dict[str, Callable[[], Any]] = {
+        "cached_prefix": cached_prefix,
+        "first_token_under_load": under_load,
+        "memory": memory,
+        "http": lambda: [http_cost(name) for name in SIZES],
     }
+    found = {}
+    for name, measure in parts.items():
+        found[name] = measure()
+        progress.note(f"bench serve {name}: {json.dumps(found[name])}")
+    return found
 
 
 def _first_token(engine: Engine, prompt: list[int]) -> float:

@@ -36,6 +36,9 @@ CONTROL_WORDS: tuple[str, ...] = (
 REQUIRED_WORDS: tuple[str, ...] = (SYSTEM, USER, BOT, END)
 """Words without which no format can be rendered; a vocabulary may lack the others, which are then spelled as text."""
 
+OTHER_FAMILY = "template"
+"""The format of a model of another family, which has a chat template of its own (`template_render`)."""
+
 CONTROL_PATTERN = re.compile("|".join(re.escape(word) for word in CONTROL_WORDS))
 
 DEFAULT_SYSTEM = (

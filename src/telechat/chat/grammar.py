@@ -11,7 +11,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from telechat.chat.formats import CALL, CALL_END, THINK, THINK_END, Format
+from telechat.chat.formats import CALL, CALL_END, OTHER_FAMILY, Format
 from telechat.chat.tool_types import ToolTypes
 
 VALUE_END = "</param_value>"
@@ -67,16 +67,15 @@ def answer_grammar(
         rules.append(f"value: {_json(schema)}")
     start = f"{_lead(fmt)} ({' | '.join(answers)})"
     if strict is not None:
-        thought = {THINK, THINK_END} <= control_ids.keys() and not fmt.thinks
-        start = ("(thought)? " if thought else "") + ("FREE (call FREE)*" if several else "FREE (call FREE)?")
+        start = "FREE (call FREE)*" if several else "FREE (call FREE)?"
         rules += [f"FREE: /(.|\\n)*/ & ~/(.|\\n)*{CALL}(.|\\n)*/", "ARGUMENTS: /<param_key>(.|\\n)*/"]
-        if thought:
-            rules.append(f"thought: {_word(THINK, control_ids)} FREE {_word(THINK_END, control_ids)}")
     return "\n".join([f"start: {start}", *rules]) + "\n"
 
 
 def _lead(fmt: Format) -> str:
-    """What a format writes between the thinking and the answer."""
+    """What a format writes between the thinking and the answer; models of other families, one line end or two."""
+    if fmt.name == OTHER_FAMILY:
+        return '("\\n" | "\\n\\n")?'
     return '"\\n"?' if fmt.thinking == "dropped" else ""
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
 
-from telechat.chat.formats import CALL, CALL_END, THINK, THINK_END, Format
+from telechat.chat.formats import CALL, CALL_END, OTHER_FAMILY, THINK, THINK_END, Format
 from telechat.chat.render import Rendered, Renderer, text_backend
 from telechat.chat.segments import split_thinking
 from telechat.core.errors import UserError
@@ -24,7 +24,6 @@ from telechat.core.types import Message
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-NAME = "template"
 _MARKED = re.compile(r"[^\w\s]")
 _PROBE = Message("user", "hi")
 
@@ -149,7 +148,7 @@ def _plain(message: Message) -> dict[str, Any]:
 
 def _format(thinks: bool) -> Format:
     return Format(
-        name=NAME,
+        name=OTHER_FAMILY,
         thinking="current" if thinks else "none",
         calls="json",
         default_system="",

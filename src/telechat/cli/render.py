@@ -44,9 +44,9 @@ def command(
         text = render_text(fmt, conversation, given, not no_generation_prompt)
     else:
         from telechat.chat.detect import renderer_of
-        from telechat.chat.template_render import NAME
+        from telechat.chat.formats import OTHER_FAMILY
 
-        renderer = renderer_of(tokenizer, None if fmt.name == NAME else fmt)
+        renderer = renderer_of(tokenizer, None if fmt.name == OTHER_FAMILY else fmt)
         rendered = renderer.render(conversation, given, not no_generation_prompt)
         text, ids, mask = rendered.text, rendered.ids, rendered.mask
     if as_json:

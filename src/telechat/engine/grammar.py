@@ -67,18 +67,26 @@ def _first_line(text: str) -> str:
 class Guided:
     """A `Constraint`: thinking of at most `budget` tokens, then what `matcher` allows.
 
-    `think_end` is the id that ends the thinking, None for a model that does not think. While it thinks the model may
-    not end its turn: the constrained part would never come.
+    `think_end` is the id that ends the thinking, None for a model that does not think. A model whose prompt does not
+    open the thinking may do so itself, with `think_start` as its first token. While it thinks the model may not end its
+    turn: the constrained part would never come.
     """
 
     def __init__(
-        self, matcher: Any, vocabulary: int, end_ids: Collection[int], think_end: int | None, budget: int | None = None
+        self,
+        matcher: Any,
+        vocabulary: int,
+        end_ids: Collection[int],
+        think_end: int | None,
+        budget: int | None = None,
+        think_start: int | None = None,
     ) -> None:
         self._matcher = matcher
         self._vocabulary = vocabulary
         self._ends = torch.tensor(sorted(end_ids), dtype=torch.long)
         self._think_end = think_end
-        self._thinking = think_end is not None
+        self._think_start = think_start  # None once the first token has been chosen
+        self._thinking = think_end is not None and think_start is None
         self._budget = budget
         self._thought = 0
         self._open: torch.Tensor | None = None
@@ -90,6 +98,21 @@ class Guided:
             if self._budget is not None and self._thought >= self._budget:
                 return self._only([self._think_end])
             return self._unended() if self._matcher is not None else None
+        if self._think_start is not None:
+            return self._first(self._think_start)
+        return self._answer()
+
+    def _first(self, think_start: int) -> torch.Tensor | None:
+        """What may come first: the answer, or thinking if it may have any tokens."""
+        may_think = self._budget != 0
+        mask = self._answer()
+        if mask is None and may_think:
+            return None
+        mask = torch.ones(self._vocabulary, dtype=torch.bool) if mask is None else mask
+        mask[think_start] = may_think
+        return mask
+
+    def _answer(self) -> torch.Tensor | None:
         if self._matcher is None:
             return None
         if self._matcher.is_stopped():
@@ -103,7 +126,10 @@ class Guided:
 
     def accept(self, token: int) -> None:
         """See `Constraint`."""
-        if self._thinking:
+        opened, self._think_start = token == self._think_start, None
+        if opened:
+            self._thinking = True
+        elif self._thinking:
             self._thinking = token != self._think_end
             self._thought += 1
         elif self._matcher is not None and not self._matcher.is_stopped():

@@ -3,6 +3,7 @@ for the cores, and a call costs a few microseconds."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import math
@@ -29,6 +30,8 @@ _P1, _P2, _P3, _P4, _P5, _P6 = (f32(math.log(2) ** k / math.factorial(k)) for k 
 
 thread_number = types.ExternalFunction("omp_get_thread_num", types.int32())
 thread_count = types.ExternalFunction("omp_get_num_threads", types.int32())
+meet = types.ExternalFunction("GOMP_barrier", types.void())
+"""Waits for all of the threads that run the same entry."""
 
 
 @intrinsic
@@ -54,6 +57,15 @@ def _library() -> Path | None:
     return next(iter(own or loaded)) if len(own or loaded) == 1 else None
 
 
+def _drop_stale(source: Path) -> None:
+    """Forget what was compiled of `source` before another file of kernels changed: numba looks at `source` alone."""
+    newest = max(file.stat().st_mtime for file in source.parent.glob("*.py"))
+    for index in (source.parent / "__pycache__").glob(f"{source.stem}.*.nbi"):
+        with contextlib.suppress(OSError):
+            if index.stat().st_mtime < newest:
+                index.unlink()
+
+
 @functools.cache
 def compiled(entry: Callable[[Any], None]) -> Callable[[Any, int], None] | None:
     """A function of (arguments, threads) that runs `entry(address of the arguments)` once on each of so many threads;
@@ -62,9 +74,10 @@ def compiled(entry: Callable[[Any], None]) -> Callable[[Any, int], None] | None:
     if path is None:
         return None
     library = ctypes.CDLL(str(path))
-    for name in ("omp_get_thread_num", "omp_get_num_threads"):
+    for name in ("omp_get_thread_num", "omp_get_num_threads", "GOMP_barrier"):
         llvmlite.binding.add_symbol(name, ctypes.cast(getattr(library, name), ctypes.c_void_p).value)
     signature = types.void(types.voidptr)
+    _drop_stale(Path(entry.__code__.co_filename))
     try:
         made = cfunc(signature, cache=True)(entry)
     except RuntimeError:  # no folder to keep it in

@@ -20,6 +20,7 @@ from telechat.models.configuration import context_of
 if TYPE_CHECKING:
     from telechat.engine.attention import DecodeAttention
     from telechat.engine.graphs import DecodeGraphs
+    from telechat.engine.whole_step import WholeStep
 
 BLOCK = 64  # rows that attend together: to as many positions as the longest of them has
 
@@ -100,6 +101,15 @@ def _decode_attention(runner: Runner) -> DecodeAttention | None:
     return DecodeAttention(runner.heads, runner.kv_heads, runner.head_dim)
 
 
+def _whole_step(runner: Runner) -> WholeStep | None:
+    """The kernel for a whole step of few rows, where this model and this machine have one."""
+    if runner.weights != "own" or any(p.dtype != torch.float32 for p in runner.model.parameters()):
+        return None
+    from telechat.engine.whole_step import WholeStep
+
+    return WholeStep(runner)
+
+
 def _decode_graphs(runner: Runner) -> DecodeGraphs | None:
     """Captured decode steps, where the device has such."""
     if runner.device.type != "cuda":
@@ -128,6 +138,7 @@ class Runner:
         self.rows = self.max_len = 0
         self.cos = self.sin = torch.empty(0)
         self._decode_attention = _decode_attention(self)
+        self._whole_step = _whole_step(self) if self._decode_attention is not None else None
         self._graphs = _decode_graphs(self)
         self.refresh()
 
@@ -138,8 +149,14 @@ class Runner:
         self.embedding = model.embed_tokens.weight.detach()
         self.norm = Norm(model.norm)
         self.head = stacked([self.model.lm_head], self.weights)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Weights or slots lie elsewhere now."""
         if self._graphs is not None:
             self._graphs.clear()
+        if self._whole_step is not None:
+            self._whole_step.forget()
 
     @property
     def bytes_per_token(self) -> int:
@@ -151,10 +168,8 @@ class Runner:
         if (rows, max_len) == (self.rows, self.max_len):
             return
         kept, known = min(rows, self.rows), min(max_len, self.max_len)
-        spare = 0  # a slot that rows of a graph write to when nobody uses them
-        if self._graphs is not None:
-            spare = 1
-            self._graphs.clear()
+        spare = int(self._graphs is not None)  # a slot that rows of a graph write to when nobody uses them
+        self._forget()
         shape = (rows + spare, 2 * self.kv_heads, max_len, self.head_dim)
         self.kv = self.kv or [torch.empty(0)] * len(self.layers)
         for number, old in enumerate(self.kv):  # one layer after the other, so that only one is there twice
@@ -211,6 +226,8 @@ class Runner:
         if self._graphs is not None and len(tokens) <= self._graphs.most_rows:
             return self._graphs.decode(tokens, lengths)
         start = torch.tensor(lengths, device=self.device)
+        if self._whole_step is not None and len(tokens) <= self._whole_step.most_rows:
+            return self._whole_step(torch.tensor(tokens), start)
         ends = [max(lengths[first : first + BLOCK]) + 1 for first in range(0, len(lengths), BLOCK)]
         last = torch.zeros(len(tokens), dtype=torch.long, device=self.device)
         ids = torch.tensor(tokens, device=self.device)[:, None]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
-from telechat.chat.formats import CALL, CALL_END, THINK_END
+from telechat.chat.formats import CALL, CALL_END, OTHER_FAMILY, THINK, THINK_END
 from telechat.chat.grammar import answer_grammar
 from telechat.chat.presets import get_preset
 from telechat.core.errors import UserError
@@ -98,13 +98,24 @@ def _constraints(chat: ChatModel, request: ChatRequest, params: Sequence[Samplin
             param = "response_format" if schema is not None and not request.must_call else "tools"
             raise ApiError(400, f"{param}: {error}", param) from None
     budget = request.thinking_token_budget
-    think_end = chat.renderer.control_ids.get(THINK_END) if chat.renderer.format.thinks else None
+    think_start, think_end = _thinking_ids(chat)
     if grammar is None and (budget is None or think_end is None):
         return [None] * len(params)
     if budget is None and forced:
         budget = params[0].max_tokens // 2
     matchers = [None if grammar is None else chat.grammars.matcher(grammar) for _ in params]
-    return [Guided(matcher, chat.vocabulary, chat.stop_ids, think_end, budget) for matcher in matchers]
+    return [Guided(matcher, chat.vocabulary, chat.stop_ids, think_end, budget, think_start) for matcher in matchers]
+
+
+def _thinking_ids(chat: ChatModel) -> tuple[int | None, int | None]:
+    """(the id with which the model opens its thinking, None where the prompt does; the id that ends it, None for a
+    model that does not think)."""
+    ids, fmt = chat.renderer.control_ids, chat.renderer.format
+    if fmt.thinks:
+        return None, ids.get(THINK_END)
+    if fmt.name == OTHER_FAMILY and {THINK, THINK_END} <= ids.keys():
+        return ids[THINK], ids[THINK_END]
+    return None, None
 
 
 def _strict(chat: ChatModel, request: ChatRequest) -> set[str]:
