@@ -81,6 +81,23 @@ def test_it_computes_what_torch_does(name, rows, threads):
         torch.testing.assert_close(cache, other, atol=2e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("rows", [1, 6])
+def test_eight_bits_are_those_of_the_weights_and_nothing_else(rows):
+    """Only the weights are rounded: the step is that of a model with the rounded weights."""
+    model = telechat3()
+    runner = Runner(model.eval(), "int8")
+    runner.allocate(rows, 64)
+    found = runner.decode([7 + i for i in range(rows)], [0] * rows)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("proj.weight") or name == "lm_head.weight":
+                scales = parameter.abs().amax(1, keepdim=True) / 127
+                parameter.copy_((parameter / scales).round() * scales)
+    rounded = Runner(model)
+    rounded.allocate(rows, 64)
+    torch.testing.assert_close(found, by_torch(rounded, [7 + i for i in range(rows)], [0] * rows), atol=2e-5, rtol=1e-4)
+
+
 def test_a_row_does_not_depend_on_its_neighbours():
     runner = filled(telechat3(), 5)
     before = [cache.clone() for cache in runner.kv]

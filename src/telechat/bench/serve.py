@@ -2,11 +2,7 @@
 
 Prompts of 128 tokens, answers of 128, for models of 1 M, 30 M and 110 M parameters and 1, 8 and 64 requests at a time;
 decoding and prefill are timed apart. Beside it transformers' `generate`, its continuous batching at 64, and llama.cpp
-where it is installed. No step can be faster than reading the weights once, or than its multiplications at the best rate
-that torch reaches on this machine at that batch (`F.linear`, or oneDNN with weights in its own order):
-
-    decode step ≥ max(weight bytes / bandwidth, 2 · parameters · batch / GEMM rate(batch)) + KV bytes / bandwidth
-    prefill     ≥ 2 · parameters · tokens / GEMM rate(tokens)
+where it is installed. What no step can be faster than is said in `roofline.py`.
 """
 
 from __future__ import annotations
@@ -17,15 +13,14 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from telechat.bench import llama_cpp
 from telechat.bench.models import random_model
+from telechat.bench.roofline import Sizes, bandwidth, roofline
 from telechat.bench.timing import interleaved, median
 from telechat.core.progress import Progress
 from telechat.core.seeds import rng
 from telechat.engine import Engine, SamplingParams
-from telechat.engine.linear import Linear
 
 # name → (hidden, intermediate, layers, heads, kv heads, vocabulary)
 SIZES = {
@@ -35,42 +30,6 @@ SIZES = {
 }
 CONCURRENCY = (1, 8, 64)
 PROMPT, ANSWER, CONTEXT = 128, 128, 1024
-
-
-def bandwidth(megabytes: int = 512) -> float:
-    """Bytes a second that this machine reads from memory, the best of five."""
-    data = torch.ones(megabytes * 2**18)
-    best = min(_seconds(lambda: data.sum()) for _ in range(5))
-    return data.numel() * 4 / best
-
-
-def _seconds(call: Callable[[], Any]) -> float:
-    begun = time.perf_counter()
-    call()
-    return time.perf_counter() - begun
-
-
-def gemm_rate(name: str, rows: int) -> float:
-    """Floating point operations a second of the model's own matrices with `rows` rows, one after the other, as a step
-    uses them."""
-    hidden, intermediate, layers, heads, kv_heads, vocabulary = SIZES[name]
-    head = hidden // heads
-    shapes = [(hidden, hidden + 2 * kv_heads * head), (hidden, hidden), (hidden, 2 * intermediate), (intermediate, hidden)]
-    matrices = [torch.randn(o, i) for _ in range(layers) for i, o in shapes] + [torch.randn(vocabulary, hidden)]
-    inputs = {i: torch.randn(rows, i) for i in (hidden, intermediate)}
-
-    layers_of = [Linear(matrix) for matrix in matrices]
-
-    def plain() -> None:
-        for matrix in matrices:
-            F.linear(inputs[matrix.shape[1]], matrix)
-
-    def packed() -> None:
-        for matrix, layer in zip(matrices, layers_of, strict=True):
-            layer(inputs[matrix.shape[1]])
-
-    best = min(_seconds(call) for _ in range(6) for call in (plain, packed))
-    return 2 * rows * sum(m.numel() for m in matrices) / best
 
 
 def measure(model: str | None = None, rounds: int = 3, progress: Progress | None = None) -> dict[str, Any]:
@@ -109,8 +68,10 @@ def _row(name: str, count: int, read: float, rounds: int) -> dict[str, Any]:
     prompts = prompts_of(name, count)
     times: dict[str, list[float]] = {"prefill": [], "decode": []}
 
+    engines = [Engine(model, count) for _ in range(rounds + 1)]  # one for each round: nothing is known of the prompts
+
     def ours() -> float:
-        for key, seconds in generate(Engine(model, count), prompts).items():
+        for key, seconds in generate(engines.pop(), prompts).items():
             times[key].append(seconds)
         return float(count * ANSWER)
 
@@ -132,7 +93,7 @@ def _row(name: str, count: int, read: float, rounds: int) -> dict[str, Any]:
     if theirs_in_c is not None:
         theirs_in_c.close()
     prefill, decode = median(times["prefill"][1:]), median(times["decode"][1:])
-    step, whole = _roofline(name, parameters, count, read)
+    step, whole = roofline(Sizes(*SIZES[name]), parameters, count, PROMPT, ANSWER, read)
     return {
         "model": name,
         "parameters": parameters,
@@ -171,13 +132,3 @@ def _continuous(model: Any, prompts: list[list[int]]) -> float:
             inputs=prompts, generation_config=config, continuous_batching_config=settings, progress_bar=False, warmup=False
         )
     return float(sum(len(answer.generated_tokens) for answer in found.values()))
-
-
-def _roofline(name: str, parameters: int, count: int, read: float) -> tuple[float, float]:
-    """Seconds that a decode step and the prefill take at least."""
-    hidden, _, layers, heads, kv_heads, vocabulary = SIZES[name]
-    kept = 2 * layers * kv_heads * (hidden // heads) * 4 * (PROMPT + ANSWER / 2) * count
-    step = max(4 * parameters / read, 2 * parameters * count / gemm_rate(name, count)) + kept / read
-    tokens = count * PROMPT
-    matrices = parameters - vocabulary * hidden  # the output layer sees the last token of each prompt only
-    return step, 2 * matrices * tokens / gemm_rate(name, min(tokens, 4096))

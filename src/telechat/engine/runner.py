@@ -103,7 +103,7 @@ def _decode_attention(runner: Runner) -> DecodeAttention | None:
 
 def _whole_step(runner: Runner) -> WholeStep | None:
     """The kernel for a whole step of few rows, where this model and this machine have one."""
-    if runner.weights != "own" or any(p.dtype != torch.float32 for p in runner.model.parameters()):
+    if any(parameter.dtype != torch.float32 for parameter in runner.model.parameters()):
         return None
     from telechat.engine.whole_step import WholeStep
 
@@ -149,14 +149,10 @@ class Runner:
         self.embedding = model.embed_tokens.weight.detach()
         self.norm = Norm(model.norm)
         self.head = stacked([self.model.lm_head], self.weights)
-        self._forget()
-
-    def _forget(self) -> None:
-        """Weights or slots lie elsewhere now."""
         if self._graphs is not None:
             self._graphs.clear()
         if self._whole_step is not None:
-            self._whole_step.forget()
+            self._whole_step.forget_weights()
 
     @property
     def bytes_per_token(self) -> int:
@@ -168,8 +164,12 @@ class Runner:
         if (rows, max_len) == (self.rows, self.max_len):
             return
         kept, known = min(rows, self.rows), min(max_len, self.max_len)
-        spare = int(self._graphs is not None)  # a slot that rows of a graph write to when nobody uses them
-        self._forget()
+        spare = 0  # a slot that rows of a graph write to when nobody uses them
+        if self._graphs is not None:
+            spare = 1
+            self._graphs.clear()
+        if self._whole_step is not None:
+            self._whole_step.forget_slots()
         shape = (rows + spare, 2 * self.kv_heads, max_len, self.head_dim)
         self.kv = self.kv or [torch.empty(0)] * len(self.layers)
         for number, old in enumerate(self.kv):  # one layer after the other, so that only one is there twice

@@ -3,13 +3,15 @@
 With one row a step reads each weight once and computes next to nothing, so that it should take as long as the reading;
 but torch's products read at a half of the memory's speed, and on small models twenty operations a layer take longer
 than all reading. Here torch's own threads walk through the layers together, each with its share of every matrix's
-rows, and meet four times a layer. The matrices are the model's own; nothing is copied.
+rows, and meet four times a layer. The matrices are the model's own, nothing is copied; or they are kept in eight bits, with one
+scale for each row of a matrix, and read in a quarter of the time.
 """
 
 from __future__ import annotations
 
 import ctypes
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,10 +28,12 @@ if TYPE_CHECKING:
 
 ARGUMENTS = 24
 MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-OF_A_LAYER = 2 * len(MATRICES) + 3
-"""Addresses of one layer: its matrices, their biases (0 for none), two norms, keys and values."""
+OF_A_LAYER = 3 * len(MATRICES) + 3
+"""Addresses of one layer: of each matrix its numbers, its biases (0 for none) and its scales (0 unless it is kept in eight
+bits); two norms; keys and values."""
+NORM_1, NORM_2, CACHE = 21, 22, 23
 
-MOST_ROWS, MOST_ROWS_SMALL = 8, 64  # beyond them torch's products are faster (`docs/log.md`) …
+MOST_ROWS, MOST_ROWS_SMALL = 16, 64  # beyond them torch's products are faster (`docs/log.md`) …
 SMALL = 2**22  # … the second of them for models of so many numbers in their matrices
 TILE = 16  # rows of a matrix that stay in the cache while all rows of the batch pass
 
@@ -44,7 +48,7 @@ def _one(w, first, last, x, out):  # type: ignore[no-untyped-def]
     for o in range(first, last):
         a = ZERO
         for i in range(size):
-            a += w[o, i] * x[i]
+            a += f32(w[o, i]) * x[i]
         out[o] = a
 
 
@@ -55,7 +59,7 @@ def _four(w, first, last, x, out):  # type: ignore[no-untyped-def]
     for o in range(first, last):
         a, b, c, d = ZERO, ZERO, ZERO, ZERO
         for i in range(size):
-            p = w[o, i]
+            p = f32(w[o, i])
             a += p * x[0, i]
             b += p * x[1, i]
             c += p * x[2, i]
@@ -64,10 +68,9 @@ def _four(w, first, last, x, out):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def _product(w, bias, outputs, x, out, first, last):  # type: ignore[no-untyped-def]
-    """out[r, o] = w[o] · x[r] + bias[o] for this thread's outputs `first` ≤ o < `last`; `w` and `bias` are addresses."""
-    rows, size = x.shape
-    matrix = carray(pointer(w), (outputs, size), np.float32)
+def _all_rows(matrix, x, out, first, last):  # type: ignore[no-untyped-def]
+    """out[r, o] = matrix[o] · x[r] for `first` ≤ o < `last`."""
+    rows = x.shape[0]
     for tile in range(first, last, TILE):
         end = min(tile + TILE, last)
         r = 0
@@ -77,11 +80,39 @@ def _product(w, bias, outputs, x, out, first, last):  # type: ignore[no-untyped-
         while r < rows:
             _one(matrix, tile, end, x[r], out[r])
             r += 1
+
+
+@njit(fastmath=MATH, error_model="numpy")
+def _product(w, bias, scale, outputs, x, out, first, last):  # type: ignore[no-untyped-def]
+    """out[r, o] = w[o] · x[r] (· scale[o]) + bias[o] for this thread's outputs `first` ≤ o < `last`; `w`, `bias` and
+    `scale` are addresses."""
+    rows, size = x.shape
+    if scale:
+        _all_rows(carray(pointer(w), (outputs, size), np.int8), x, out, first, last)
+        factors = carray(pointer(scale), (outputs,), np.float32)
+        for r in range(rows):
+            for o in range(first, last):
+                out[r, o] *= factors[o]
+    else:
+        _all_rows(carray(pointer(w), (outputs, size), np.float32), x, out, first, last)
     if bias:
         added = carray(pointer(bias), (outputs,), np.float32)
         for r in range(rows):
             for o in range(first, last):
                 out[r, o] += added[o]
+
+
+@njit(error_model="numpy")
+def _part(count, me, threads):  # type: ignore[no-untyped-def]
+    """The share of `count` outputs of thread `me`."""
+    return count * me // threads, count * (me + 1) // threads
+
+
+@njit(error_model="numpy")
+def _apply(layer, number, outputs, x, out, me, threads):  # type: ignore[no-untyped-def]
+    """This thread's share of the product with the matrix `number` of a layer."""
+    first, last = _part(outputs, me, threads)
+    _product(layer[number], layer[7 + number], layer[14 + number], outputs, x, out, first, last)
 
 
 @njit(error_model="numpy")
@@ -93,20 +124,12 @@ def _norms(x, address, eps, out):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def _part(count, me, threads):  # type: ignore[no-untyped-def]
-    """The share of `count` outputs of thread `me`."""
-    return count * me // threads, count * (me + 1) // threads
-
-
-@njit(error_model="numpy")
 def _before(layer, normed, qkv, kv_width, me, threads):  # type: ignore[no-untyped-def]
     """Queries, keys and values of all rows: qkv (rows, heads · dim + 2 · kv_width)."""
     width = qkv.shape[1] - 2 * kv_width
-    first, last = _part(width, me, threads)
-    _product(layer[0], layer[7], width, normed, qkv[:, :width], first, last)
-    first, last = _part(kv_width, me, threads)
-    _product(layer[1], layer[8], kv_width, normed, qkv[:, width : width + kv_width], first, last)
-    _product(layer[2], layer[9], kv_width, normed, qkv[:, width + kv_width :], first, last)
+    _apply(layer, 0, width, normed, qkv[:, :width], me, threads)
+    _apply(layer, 1, kv_width, normed, qkv[:, width : width + kv_width], me, threads)
+    _apply(layer, 2, kv_width, normed, qkv[:, width + kv_width :], me, threads)
 
 
 @njit(fastmath=MATH, error_model="numpy")
@@ -122,14 +145,18 @@ def _gated(gate, up, first, last):  # type: ignore[no-untyped-def]
 def _feed_forward(layer, normed, gate, up, me, threads):  # type: ignore[no-untyped-def]
     """gate becomes the gated activations (rows, inner)."""
     inner = gate.shape[1]
+    _apply(layer, 4, inner, normed, gate, me, threads)
+    _apply(layer, 5, inner, normed, up, me, threads)
     first, last = _part(inner, me, threads)
-    _product(layer[4], layer[11], inner, normed, gate, first, last)
-    _product(layer[5], layer[12], inner, normed, up, first, last)
     _gated(gate, up, first, last)
 
 
 @njit(error_model="numpy")
-def _added(x, more, first, last):  # type: ignore[no-untyped-def]
+def _add(layer, number, y, more, x, me, threads):  # type: ignore[no-untyped-def]
+    """x += the product of y with the matrix `number` of a layer; `more` is room for it."""
+    hidden = x.shape[1]
+    _apply(layer, number, hidden, y, more, me, threads)
+    first, last = _part(hidden, me, threads)
     for r in range(x.shape[0]):
         for o in range(first, last):
             x[r, o] += more[r, o]
@@ -148,8 +175,8 @@ def _entry(data):  # type: ignore[no-untyped-def]
     sin = carray(pointer(a[12]), (positions, dim), np.float32)
     lengths = carray(pointer(a[13]), (rows,), np.int64)
     eps = carray(pointer(a[14]), (1,), np.float32)[0]
-    logits = carray(pointer(a[18]), (rows, vocabulary), np.float32)
-    room = a[19]
+    logits = carray(pointer(a[19]), (rows, vocabulary), np.float32)
+    room = a[20]
     normed = carray(pointer(room + 4 * me * rows * hidden), (rows, hidden), np.float32)  # each thread has its own
     room += 4 * threads * rows * hidden
     more = carray(pointer(room), (rows, hidden), np.float32)
@@ -169,27 +196,39 @@ def _entry(data):  # type: ignore[no-untyped-def]
     for row in range(rows):
         work += kv_heads * (lengths[row] + ROW_COST)
     begin, end = _part(work, me, threads)
-    mine, mine_end = _part(hidden, me, threads)
     for number in range(layers):
         layer = table[number]
-        _norms(x, layer[14], eps, normed)
+        _norms(x, layer[NORM_1], eps, normed)
         _before(layer, normed, qkv, kv_width, me, threads)
         meet()
-        cache = carray(pointer(layer[16]), (rows, 2 * kv_heads, positions, dim), np.float32)
+        cache = carray(pointer(layer[CACHE]), (rows, 2 * kv_heads, positions, dim), np.float32)
         _attend(asked, cache, cos, sin, lengths, heard, begin, end, scratch)
         meet()
-        _product(layer[3], layer[10], hidden, attended, more, mine, mine_end)
-        _added(x, more, mine, mine_end)
+        _add(layer, 3, attended, more, x, me, threads)
         meet()
-        _norms(x, layer[15], eps, normed)
+        _norms(x, layer[NORM_2], eps, normed)
         _feed_forward(layer, normed, gate, up, me, threads)
         meet()
-        _product(layer[6], layer[13], hidden, gate, more, mine, mine_end)
-        _added(x, more, mine, mine_end)
+        _add(layer, 6, gate, more, x, me, threads)
         meet()
     _norms(x, a[15], eps, normed)
     first, last = _part(vocabulary, me, threads)
-    _product(a[16], a[17], vocabulary, normed, logits, first, last)
+    _product(a[16], a[17], a[18], vocabulary, normed, logits, first, last)
+
+
+def _one_entry(data):  # type: ignore[no-untyped-def]
+    """One product: rows, outputs, inputs, and the addresses of x, w and what comes out."""
+    a = carray(data, (6,), np.int64)
+    rows, outputs, size = a[0], a[1], a[2]
+    x = carray(pointer(a[3]), (rows, size), np.float32)
+    out = carray(pointer(a[5]), (rows, outputs), np.float32)
+    first, last = _part(outputs, np.int64(thread_number()), np.int64(thread_count()))
+    _product(a[4], 0, 0, outputs, x, out, first, last)
+
+
+def one_product() -> Callable[[Any, int], None] | None:
+    """A function of (arguments of `_one_entry`, threads), for those who measure; None where `WholeStep` is not available."""
+    return compiled(_one_entry)
 
 
 class WholeStep:
@@ -203,8 +242,9 @@ class WholeStep:
         self._runner = runner
         self._arguments = (ctypes.c_int64 * ARGUMENTS)()
         self._room = torch.empty(0)
-        self._table: torch.Tensor | None = None
-        self._kept: list[torch.Tensor] = []
+        self._layers: list[list[int]] = []  # the addresses of each layer's weights; none known: they have to be looked up
+        self._kept: list[torch.Tensor] = []  # what lies there
+        self._table: torch.Tensor | None = None  # the same with each layer's keys and values
         numbers = sum(p.numel() for p in runner.model.model.layers.parameters())
         self.most_rows = MOST_ROWS_SMALL if numbers <= SMALL else MOST_ROWS
 
@@ -213,10 +253,13 @@ class WholeStep:
         """Whether this machine's torch runs on an OpenMP library that others may use too."""
         return compiled(_entry) is not None
 
-    def forget(self) -> None:
-        """Weights or slots lie elsewhere now."""
+    def forget_slots(self) -> None:
+        """Keys and values lie elsewhere now."""
         self._table = None
-        self._kept = []
+
+    def forget_weights(self) -> None:
+        """The weights are others."""
+        self._layers, self._kept, self._table = [], [], None
 
     def _address(self, tensor: torch.Tensor | None) -> int:
         if tensor is None:
@@ -225,26 +268,39 @@ class WholeStep:
         self._kept.append(held)
         return held.data_ptr()
 
-    def _layer(self, layer: Any, cache: torch.Tensor) -> list[int]:
-        parts = [getattr(layer.self_attn, name, None) or getattr(layer.mlp, name) for name in MATRICES]
-        weights = [self._address(part.weight) for part in parts]
-        biases = [self._address(part.bias) for part in parts]
+    def _matrix(self, layer: Any) -> list[int]:
+        """The addresses of a linear layer's numbers, biases and scales."""
+        weight, bias = layer.weight.detach(), self._address(layer.bias)
+        if self._runner.weights != "int8":
+            return [self._address(weight), bias, 0]
+        scales = weight.abs().amax(1).clamp_min(1e-12) / 127
+        small = (weight / scales[:, None]).round().to(torch.int8)
+        return [self._address(small), bias, self._address(scales)]
+
+    def _layer(self, layer: Any) -> list[int]:
+        parts = [self._matrix(getattr(layer.self_attn, name, None) or getattr(layer.mlp, name)) for name in MATRICES]
         norms = [self._address(norm.weight) for norm in (layer.input_layernorm, layer.post_attention_layernorm)]
-        return [*weights, *biases, *norms, cache.data_ptr()]
+        return [*(address for kind in zip(*parts, strict=True) for address in kind), *norms]
+
+    def _read_weights(self) -> None:
+        """Note where the weights lie, and the sizes that follow from them."""
+        runner, model, head = self._runner, self._runner.model.model, self._runner.model.lm_head
+        self._layers = [self._layer(layer) for layer in model.layers]
+        hidden, inner = model.layers[0].mlp.down_proj.weight.shape
+        eps = torch.tensor([getattr(model.norm, "variance_epsilon", None) or model.norm.eps])
+        sizes = [runner.heads, runner.kv_heads, runner.head_dim, hidden, inner, len(self._layers), len(head.weight)]
+        self._arguments[1:8] = sizes
+        self._arguments[14:19] = [self._address(eps), self._address(model.norm.weight), *self._matrix(head)]
 
     def _tabulate(self) -> torch.Tensor:
-        """The addresses of all layers; the sizes and addresses that do not change from step to step are set."""
-        runner, model = self._runner, self._runner.model.model
-        layers = model.layers
-        table = torch.tensor([self._layer(layer, cache) for layer, cache in zip(layers, runner.kv, strict=True)])
-        hidden, inner = layers[0].mlp.down_proj.weight.shape
-        head = runner.model.lm_head
-        norm = getattr(model.norm, "variance_epsilon", None) or model.norm.eps
-        eps = torch.tensor([norm])
-        sizes = [runner.heads, runner.kv_heads, runner.head_dim, hidden, inner, len(layers), len(head.weight), runner.max_len]
-        self._arguments[1:9] = sizes
-        self._arguments[10:13] = [self._address(t) for t in (table, runner.cos, runner.sin)]
-        self._arguments[14:18] = [self._address(t) for t in (eps, model.norm.weight, head.weight, head.bias)]
+        """The addresses of all layers."""
+        if not self._layers:
+            self._read_weights()
+        runner = self._runner
+        rows = zip(self._layers, runner.kv, strict=True)
+        table = torch.tensor([[*weights, cache.data_ptr()] for weights, cache in rows])
+        self._arguments[8] = runner.max_len
+        self._arguments[10:13] = [tensor.data_ptr() for tensor in (table, runner.cos, runner.sin)]
         return table
 
     def __call__(self, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -260,6 +316,6 @@ class WholeStep:
         x = F.embedding(ids, self._runner.embedding)
         logits = torch.empty(rows, vocabulary)
         self._arguments[0], self._arguments[9], self._arguments[13] = rows, x.data_ptr(), lengths.data_ptr()
-        self._arguments[18:20] = [logits.data_ptr(), self._room.data_ptr()]
+        self._arguments[19:21] = [logits.data_ptr(), self._room.data_ptr()]
         self._run(self._arguments, threads)
         return logits
