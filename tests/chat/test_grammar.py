@@ -208,7 +208,7 @@ def test_a_model_that_opens_its_thinking_itself_may_do_so_first(tokenizer):
     renderer = Renderer(tokenizer, get_format("telechat2.5"))
     grammars = Grammars(tokenizer, len(tokenizer), [renderer.end_id])
     start, end = renderer.control_ids["<think>"], renderer.control_ids["</think>"]
-    opening, thought = renderer.encode("{")[0], renderer.encode("hm")
+    opening, thought = renderer.encode(json.dumps({"x": 5}))[0], renderer.encode("hm")
 
     def guided(grammar: bool, budget: int | None) -> Guided:
         matcher = grammars.matcher(answer_grammar(renderer.format, renderer.control_ids, schema=POINT)) if grammar else None

@@ -76,7 +76,8 @@ def test_thinking_that_the_model_opens_itself_stands_before_what_is_forced(llama
     """A biased first token: the random model thinks, its thinking is bounded, and the JSON comes behind it."""
     pytest.importorskip("llguidance")
     ids = llama.tokenizer.get_vocab()
-    schema = {"name": "n", "schema": {"type": "object", "properties": {"x": {"enum": [1, 2]}}, "required": ["x"]}}
+    properties = {"properties": {"x": {"enum": [1, 2]}}, "required": ["x"], "additionalProperties": False}
+    schema = {"name": "n", "schema": {"type": "object", **properties}}
     biased = {str(ids["<think>"]): 100, str(ids["</think>"]): -100}
     with serving(llama, Worker(lambda: Engine(llama.model, slots=4, fair=True))) as url:
         form = {"type": "json_schema", "json_schema": schema}
