@@ -105,7 +105,7 @@ def _sum(weights, values, length, scale, out):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def _attend(qkv, cache, cos, sin, lengths, out, first, last, scratch):  # type: ignore[no-untyped-def]
+def attend(qkv, cache, cos, sin, lengths, out, first, last, scratch):  # type: ignore[no-untyped-def]
     """The rows and heads whose work lies between `first` and `last`, counted in positions.
 
     qkv (rows, heads + 2 · kv_heads, dim), cache (rows, 2 · kv_heads, positions, dim), cos and sin (positions, dim),
@@ -152,12 +152,12 @@ def _entry(data):  # type: ignore[no-untyped-def]
     for row in range(rows):
         work += kv_heads * (lengths[row] + ROW_COST)
     me, threads = np.int64(thread_number()), np.int64(thread_count())
-    scratch = a[11] + 4 * me * _scratch(heads // kv_heads, positions, dim)
-    _attend(qkv, cache, cos, sin, lengths, out, work * me // threads, work * (me + 1) // threads, scratch)
+    scratch = a[11] + 4 * me * scratch_size(heads // kv_heads, positions, dim)
+    attend(qkv, cache, cos, sin, lengths, out, work * me // threads, work * (me + 1) // threads, scratch)
 
 
 @njit
-def _scratch(group, positions, dim):  # type: ignore[no-untyped-def]
+def scratch_size(group, positions, dim):  # type: ignore[no-untyped-def]
     """How many numbers one thread needs room for."""
     return group * (positions + dim) + positions
 
@@ -189,7 +189,7 @@ class DecodeAttention:
         """
         heads, kv_heads, dim = self._sizes
         rows, positions, threads = len(lengths), cache.shape[2], torch.get_num_threads()
-        needed = threads * _scratch.py_func(heads // kv_heads, positions, dim)
+        needed = threads * scratch_size.py_func(heads // kv_heads, positions, dim)
         if len(self._scratch) < needed:
             self._scratch = torch.empty(needed)
         out = torch.empty(rows, heads * dim)

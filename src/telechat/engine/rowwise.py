@@ -22,7 +22,7 @@ _Arguments = ctypes.c_int64 * ARGUMENTS
 
 
 @njit(fastmath=MATH, error_model="numpy")
-def _norm(x, weight, eps, out):  # type: ignore[no-untyped-def]
+def norm_row(x, weight, eps, out):  # type: ignore[no-untyped-def]
     """out = x / √(mean x² + eps) · weight, each (size,)."""
     size = len(x)
     total = ZERO
@@ -43,7 +43,7 @@ def _norms(data):  # type: ignore[no-untyped-def]
     out = carray(pointer(a[5]), (rows, size), np.float32)
     me, threads = np.int64(thread_number()), np.int64(thread_count())
     for row in range(rows * me // threads, rows * (me + 1) // threads):
-        _norm(x[row], weight, eps, out[row])
+        norm_row(x[row], weight, eps, out[row])
 
 
 @njit(fastmath=MATH, error_model="numpy")

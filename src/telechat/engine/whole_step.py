@@ -3,8 +3,8 @@
 With one row a step reads each weight once and computes next to nothing, so that it should take as long as the reading;
 but torch's products read at a half of the memory's speed, and on small models twenty operations a layer take longer
 than all reading. Here torch's own threads walk through the layers together, each with its share of every matrix's
-rows, and meet four times a layer. The matrices are the model's own, nothing is copied; or they are kept in eight bits, with one
-scale for each row of a matrix, and read in a quarter of the time.
+rows, and meet five times a layer. The matrices are the model's own, nothing is copied; or they are kept in eight bits,
+with one scale for each row of a matrix, and read in half of the time.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import torch
 import torch.nn.functional as F
 from numba import carray, njit
 
-from telechat.engine.attention import ROW_COST, _attend, _scratch
+from telechat.engine.attention import ROW_COST, attend, scratch_size
 from telechat.engine.openmp import MATH, compiled, meet, pointer, thread_count, thread_number
-from telechat.engine.rowwise import _norm
+from telechat.engine.rowwise import norm_row
 
 if TYPE_CHECKING:
     from telechat.engine.runner import Runner
@@ -33,8 +33,8 @@ OF_A_LAYER = 3 * len(MATRICES) + 3
 bits); two norms; keys and values."""
 NORM_1, NORM_2, CACHE = 21, 22, 23
 
-MOST_ROWS, MOST_ROWS_SMALL = 16, 64  # beyond them torch's products are faster (`docs/log.md`) …
-SMALL = 2**22  # … the second of them for models of so many numbers in their matrices
+MOST_ROWS, MOST_ROWS_INT8, MOST_ROWS_SMALL = 16, 8, 64  # beyond them torch's products are faster (`docs/log.md`) …
+SMALL = 2**22  # … the last of them for models of so many numbers in their matrices
 TILE = 16  # rows of a matrix that stay in the cache while all rows of the batch pass
 
 f32 = np.float32
@@ -120,7 +120,7 @@ def _norms(x, address, eps, out):  # type: ignore[no-untyped-def]
     """Each row of x, normed; the weight is at `address`."""
     weight = carray(pointer(address), (x.shape[1],), np.float32)
     for r in range(x.shape[0]):
-        _norm(x[r], weight, eps, out[r])
+        norm_row(x[r], weight, eps, out[r])
 
 
 @njit(error_model="numpy")
@@ -191,7 +191,7 @@ def _entry(data):  # type: ignore[no-untyped-def]
     room += 4 * rows * inner
     up = carray(pointer(room), (rows, inner), np.float32)
     room += 4 * rows * inner
-    scratch = room + 4 * me * _scratch(heads // kv_heads, positions, dim)
+    scratch = room + 4 * me * scratch_size(heads // kv_heads, positions, dim)
     work = 0
     for row in range(rows):
         work += kv_heads * (lengths[row] + ROW_COST)
@@ -202,7 +202,7 @@ def _entry(data):  # type: ignore[no-untyped-def]
         _before(layer, normed, qkv, kv_width, me, threads)
         meet()
         cache = carray(pointer(layer[CACHE]), (rows, 2 * kv_heads, positions, dim), np.float32)
-        _attend(asked, cache, cos, sin, lengths, heard, begin, end, scratch)
+        attend(asked, cache, cos, sin, lengths, heard, begin, end, scratch)
         meet()
         _add(layer, 3, attended, more, x, me, threads)
         meet()
@@ -246,7 +246,8 @@ class WholeStep:
         self._kept: list[torch.Tensor] = []  # what lies there
         self._table: torch.Tensor | None = None  # the same with each layer's keys and values
         numbers = sum(p.numel() for p in runner.model.model.layers.parameters())
-        self.most_rows = MOST_ROWS_SMALL if numbers <= SMALL else MOST_ROWS
+        many = MOST_ROWS_INT8 if runner.weights == "int8" else MOST_ROWS
+        self.most_rows = MOST_ROWS_SMALL if numbers <= SMALL else many
 
     @staticmethod
     def is_available() -> bool:
@@ -310,7 +311,7 @@ class WholeStep:
         _, heads, kv_heads, dim, hidden, inner, _, vocabulary, positions = self._arguments[:9]
         rows, threads = len(ids), torch.get_num_threads()
         each = (threads + 1) * hidden + (2 * heads + 2 * kv_heads) * dim + 2 * inner
-        needed = rows * each + threads * _scratch.py_func(heads // kv_heads, positions, dim)
+        needed = rows * each + threads * scratch_size.py_func(heads // kv_heads, positions, dim)
         if len(self._room) < needed:
             self._room = torch.empty(needed)
         x = F.embedding(ids, self._runner.embedding)
