@@ -1,6 +1,6 @@
 # make quickstart: the whole life of a model, from nothing, on two CPU cores
 # make test:       the tests
-.PHONY: quickstart smoke install browser test test-slow test-gpu test-oldest test-plugins screenshots lint format clean
+.PHONY: quickstart smoke install browser test test-slow test-gpu test-oldest test-plugins test-plugins-oldest screenshots lint format clean
 
 VENV := .venv
 PYTHON ?= python3
@@ -58,6 +58,10 @@ test-plugins:
 	PYTHON=$(PYTHON) tests/plugins/run.sh vllm
 	PYTHON=$(PYTHON) tests/plugins/run.sh sglang
 
+# The same with the oldest vLLM that the plugin is made for: earlier ones pass over YaRN's attention factor.
+test-plugins-oldest:
+	PYTHON=$(PYTHON) tests/plugins/run.sh vllm 0.30.0
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -68,4 +72,4 @@ format: install
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .venv-oldest .venv-vllm .venv-sglang build dist src/*.egg-info
+	rm -rf $(VENV) .venv-oldest .venv-vllm* .venv-sglang* build dist src/*.egg-info

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import pkgutil
 import subprocess
 import sys
 from unittest.mock import MagicMock
@@ -44,8 +46,20 @@ def request(**changes):
 
 
 def composed(tokenizer, tool, reasoning, asked):
-    cls = ParserManager.get_parser(tool, reasoning, enable_auto_tools=True, tokenizer=tokenizer)
-    return cls(tokenizer, asked.tools)
+    known = inspect.signature(ParserManager.get_parser).parameters
+    more = {"tokenizer": tokenizer} if "tokenizer" in known else {}  # since 0.32
+    return ParserManager.get_parser(tool, reasoning, enable_auto_tools=True, **more)(tokenizer, asked.tools)
+
+
+def how_vllm_reads_a_message():
+    """The function, wherever this version has it: since 0.33, in 0.32, before."""
+    places = ["renderers.chat_utils.chat_message:parse", "renderers.chat_utils:_parse", "entrypoints.chat_utils:_parse"]
+    for place in places:
+        try:
+            return pkgutil.resolve_name(f"vllm.{place}_chat_message_content")
+        except (ImportError, AttributeError):
+            continue
+    raise AssertionError(f"none of {places} is there")
 
 
 def expected(fmt, text):
@@ -184,8 +198,7 @@ def test_the_prompt_says_whether_thinking_is_open(tokenizers):
 
 def test_defect_04_history_reaches_the_template_with_its_thinking_and_nothing_is_patched(tokenizers):
     """vLLM renames `reasoning_content`; the template must still see it, and arguments as an object."""
-    from vllm.renderers.chat_utils.chat_message import parse_chat_message_content
-
+    parse_chat_message_content = how_vllm_reads_a_message()
     call = {"id": "1", "type": "function", "function": {"name": "edit", "arguments": '{"path": "a b"}'}}
     messages = [
         {"role": "user", "content": "x"},
@@ -202,6 +215,19 @@ def test_defect_04_history_reaches_the_template_with_its_thinking_and_nothing_is
                 made["function"]["arguments"] = json.loads(made["function"]["arguments"])
     text = tokenizers["telechat3-coder"].apply_chat_template(shown, tools=TOOLS, tokenize=False, add_generation_prompt=True)
     assert "because\n</think><tool_call>edit<param_key>path</param_key><param_value>a b</param_value></tool_call>" in text
+
+
+def test_the_attention_factor_of_telechat3_is_its_own(tokenizers):
+    """0.07·ln 4 + 1, where plain YaRN has 0.1·ln 4 + 1."""
+    import torch
+    from transformers import AutoConfig
+    from vllm.config import DeviceConfig, VllmConfig, set_current_vllm_config
+    from vllm.model_executor.layers.rotary_embedding import get_rope
+
+    config = AutoConfig.from_pretrained(tokenizers["telechat3-coder"].name_or_path)
+    with set_current_vllm_config(VllmConfig(device_config=DeviceConfig(device="cpu"))):
+        rope = get_rope(16, 256, True, rope_parameters=config.rope_parameters, dtype=torch.float32)
+    assert rope.mscale == pytest.approx(1.09704, abs=1e-5)
 
 
 def test_the_plugin_is_light():

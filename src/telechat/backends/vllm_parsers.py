@@ -11,7 +11,6 @@ import uuid
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from vllm.entrypoints.generate.base import protocol
 from vllm.reasoning import ReasoningParser
 from vllm.tool_parsers.abstract_tool_parser import ToolParser
 
@@ -19,6 +18,11 @@ from telechat.backends.structural import call_tag
 from telechat.backends.thinking import ThinkingSplitter, split_thinking, thinking_ended
 from telechat.chat.formats import FORMATS, THINK, THINK_END
 from telechat.chat.parser import ARGUMENTS, CALL_START, CONTENT, Delta, StreamParser
+
+try:
+    from vllm.entrypoints.generate.base import protocol
+except ImportError:  # before 0.32
+    from vllm.entrypoints.openai.engine import protocol
 
 
 def _keep_special_tokens(request: Any) -> Any:
