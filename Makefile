@@ -22,11 +22,12 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test,bench,dev]"
 	@touch $(STAMP)
 
-# The playground is tested in a real browser; without one those tests are skipped.
+# The playground is tested in a real browser, pages are checked in a lighter one; without them those tests are skipped.
+APT_GET := test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends
 browser:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
-	|| { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } \
-	|| echo "no Chromium here, and it cannot be installed: the playground's browser tests are skipped"
+	|| { $(APT_GET) chromium >/dev/null; } || echo "no Chromium here, and it cannot be installed: browser tests are skipped"
+	@command -v chromium-headless-shell >/dev/null || { $(APT_GET) chromium-headless-shell >/dev/null 2>&1; } || true
 
 test: install lint browser
 	$(BIN)/python -m pytest -m "not slow and not gpu and not network"

@@ -15,6 +15,7 @@ def examine_machine() -> dict[str, Any]:
     """Hardware, versions, the measured matrix rate, what the quickstart may take here, and what is missing."""
     from telechat.machine import describe_machine, version_of
     from telechat.sandbox.worker import Worker
+    from telechat.web.browser import HOW_TO_INSTALL, available, find_browser
 
     found = describe_machine()
     missing = []
@@ -32,6 +33,7 @@ def examine_machine() -> dict[str, Any]:
         **{name: version_of(name) for name in ("torch", "transformers", "tokenizers", "accelerate", "numba")},
         "machine": found,
         "sandbox": confined,
+        "page evaluator": find_browser() if available() else f"absent: {HOW_TO_INSTALL}",
         "quickstart_budget_seconds": round(budget),
         "missing": missing,
     }

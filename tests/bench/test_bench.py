@@ -29,6 +29,12 @@ def test_candidates_take_turns_and_the_first_round_is_not_counted():
     assert min(rates["fast"]) > min(rates["slow"])
 
 
+def test_a_slow_candidate_is_called_once_where_that_is_asked_for():
+    candidates = {"slow": lambda: time.sleep(0.02) or 10.0, "fast": lambda: 10.0}
+    assert [len(r) for r in interleaved(candidates, 3, slow=0.01).values()] == [1, 3]
+    assert [len(r) for r in interleaved(candidates, 3).values()] == [3, 3]
+
+
 @pytest.mark.slow
 def test_the_trainer_is_no_slower_than_a_plain_loop():
     from telechat.bench.train import measure

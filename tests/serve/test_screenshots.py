@@ -28,7 +28,9 @@ CLOCK = """</think>A clock whose hand shows the seconds:
   <circle r="46" fill="none" stroke="#557" stroke-width="3"/>
   <line id="hand" y2="-38" stroke="#d33" stroke-width="2.5"/>
 </svg>
+<p><button id="turn">Night</button></p>
 <script>
+turn.onclick = () => { document.body.style.background = document.body.style.background ? "" : "#223" };
 setInterval(() => hand.setAttribute("transform", `rotate(${new Date().getSeconds() * 6})`), 200)
 </script>
 ```
@@ -60,6 +62,10 @@ def test_a_page_beside_the_chat(scripted, visit, photograph):
     ask(page, "Draw a clock as a web page.")
     answered(page)
     page.frame_locator(".artifact iframe").locator("#hand").wait_for()
+    if page.locator(".artifact button", has_text="Check it").count():
+        page.click(".artifact button:has-text('Check it')")
+        page.wait_for_selector(".verdict li", timeout=60_000)
+        assert page.locator(".verdict summary").inner_text().startswith("Nothing is wrong")
     photograph(page, "artifact")
 
 

@@ -8,6 +8,7 @@ import torch
 
 from telechat.bench.timing import interleaved, median
 from telechat.bench.train import VOCABULARY, build
+from telechat.core.progress import Progress
 from telechat.core.seeds import rng
 from telechat.engine import Engine, SamplingParams
 
@@ -15,7 +16,7 @@ GROUPS, GROUP, NEW_TOKENS = 32, 16, 40
 PROMPT_LENGTHS = (12, 120)  # tokens; what the nano task kinds have
 
 
-def measure(rounds: int = 3) -> dict[str, Any]:
+def measure(rounds: int = 3, progress: Progress | None = None) -> dict[str, Any]:
     """Generated tokens a second of both, sampling at temperature 1, every sample of equal length."""
     torch.set_num_threads(2)
     model = build("nano").eval()
@@ -51,7 +52,9 @@ def measure(rounds: int = 3) -> dict[str, Any]:
         assert out.shape == (GROUPS * GROUP, longest + NEW_TOKENS)
         return tokens
 
-    rates = interleaved({"telechat": ours, "transformers": transformers_generate}, rounds)
+    rates = interleaved(
+        {"telechat": ours, "transformers": transformers_generate}, rounds, progress=progress or Progress(), what="bench rollout"
+    )
     ratios = [a / b for a, b in zip(rates["telechat"], rates["transformers"], strict=True)]
     return {
         "samples": GROUPS * GROUP,

@@ -25,7 +25,7 @@ SIZES = {
     "hidden-256": (256, 704, 4, 8, 2, 16, 256),
     "hidden-512": (512, 1408, 4, 8, 2, 8, 256),
 }
-STEPS = 6
+STEPS = 3  # of one turn
 VOCABULARY = 1536
 
 
@@ -78,7 +78,7 @@ def our_loop(model: Any, ids: torch.Tensor, folder: Path) -> Callable[[], float]
     return run
 
 
-def measure(rounds: int = 5) -> dict[str, Any]:
+def measure(rounds: int = 5, progress: Progress | None = None) -> dict[str, Any]:
     """Tokens a second of both, their ratio, and ours as a share of the matrix peak (6 FLOP a parameter and token)."""
     torch.set_num_threads(2)
     peak = gemm_gflops()
@@ -88,7 +88,8 @@ def measure(rounds: int = 5) -> dict[str, Any]:
         model = build(size)
         parameters = sum(p.numel() for p in model.parameters())
         with tempfile.TemporaryDirectory() as folder:
-            rates = interleaved({"plain": plain_loop(build(size), ids), "telechat": our_loop(model, ids, Path(folder))}, rounds)
+            candidates = {"plain": plain_loop(build(size), ids), "telechat": our_loop(model, ids, Path(folder))}
+            rates = interleaved(candidates, rounds, progress=progress or Progress(), what=f"bench train {size}")
         ours, plain = median(rates["telechat"]), median(rates["plain"])
         ratios = [a / b for a, b in zip(rates["telechat"], rates["plain"], strict=True)]
         out["sizes"][size] = {

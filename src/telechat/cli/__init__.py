@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "render": "telechat.cli.render",
     "parse": "telechat.cli.parse",
     "tasks": "telechat.cli.tasks",
+    "web": "telechat.cli.web",
     "bench": "telechat.cli.bench",
     "doctor": "telechat.cli.doctor",
 }

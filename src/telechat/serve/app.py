@@ -29,6 +29,7 @@ from telechat.serve.job import prepare, prompt_of
 from telechat.serve.log import RequestLog, add_text
 from telechat.serve.messages import CountRequest, MessagesRequest, Reply
 from telechat.serve.metrics import Metrics
+from telechat.serve.page_check import add_page_check
 from telechat.serve.playground import add_playground
 from telechat.serve.responses import ResponsesRequest
 from telechat.serve.run import failure
@@ -163,6 +164,7 @@ def create_app(chat: ChatModel, worker: Worker, settings: Settings) -> FastAPI:
     _add_messages(app, server)
     _add_tokens(app, server)
     add_playground(app)
+    add_page_check(app)
     return app
 
 

@@ -21,6 +21,7 @@ from telechat.chat.presets import CARD_OF_TELECHAT25, PRESETS
 from telechat.serve.wire import ApiError
 
 PRESETS_FILE = "/static/presets.js"
+SERVER_FILE = "/static/server.js"
 ROOT = files("telechat.serve") / "static"
 
 PAGE_POLICY = (
@@ -71,6 +72,8 @@ def response_for(request: Request) -> Response | None:
         return None
     if path == PRESETS_FILE:
         return _file(request, _presets(), "presets.js", PAGE_POLICY)
+    if path == SERVER_FILE:
+        return _file(request, _abilities(request), "server.js", PAGE_POLICY)
     parts = path.removeprefix("/static/").split("/")
     if any(part in ("", ".", "..") or "\\" in part for part in parts) or path.endswith(".html"):
         raise ApiError(404, f"there is no {path}")
@@ -89,6 +92,12 @@ def _presets() -> bytes:
     known = {name: asdict(preset) for name, preset in PRESETS.items()}
     card = asdict(CARD_OF_TELECHAT25)
     return f"export const PRESETS = {json.dumps(known)};\nexport const CARD = {json.dumps(card)};\n".encode()
+
+
+def _abilities(request: Request) -> bytes:
+    """What the server behind the page can do beside the API, as a module of the page."""
+    state = getattr(request.scope.get("app"), "state", None)
+    return f"export const CHECKS_PAGES = {json.dumps(getattr(state, 'page_check', False))};\n".encode()
 
 
 def _file(request: Request, body: bytes, name: str, policy: str) -> Response:

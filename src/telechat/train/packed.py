@@ -74,6 +74,24 @@ class _SwiGlu(torch.autograd.Function):
         return out
 
 
+class _SwiGluApart(torch.autograd.Function):
+    """The same for a gate and an up that were computed apart, without putting them side by side."""
+
+    @staticmethod
+    def forward(ctx: Any, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+        sigmoid = torch.sigmoid(gate)
+        ctx.save_for_backward(gate, up, sigmoid)
+        return (sigmoid * gate).mul_(up)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        gate, up, sigmoid = ctx.saved_tensors
+        silu = sigmoid * gate
+        # silu' = sigmoid + silu · (1 − sigmoid)
+        slope = torch.addcmul(sigmoid + silu, silu, sigmoid, value=-1)
+        return slope.mul_(gradient).mul_(up), silu.mul_(gradient)
+
+
 FUSE_BELOW = 384  # hidden size under which one product of stacked weights beats several of single ones
 
 
@@ -83,6 +101,13 @@ def _linear(x: torch.Tensor, *layers: nn.Linear) -> torch.Tensor:
         return torch.cat([layer(x) for layer in layers], -1)
     bias = None if layers[0].bias is None else torch.cat([layer.bias for layer in layers])
     return F.linear(x, torch.cat([layer.weight for layer in layers]), bias)
+
+
+def _gated(x: torch.Tensor, gate: nn.Linear, up: nn.Linear) -> torch.Tensor:
+    """silu(gate(x)) · up(x)"""
+    if x.shape[-1] >= FUSE_BELOW:
+        return _SwiGluApart.apply(gate(x), up(x))
+    return _SwiGlu.apply(_linear(x, gate, up))
 
 
 def _packed(decoder: Any, batch: Batch) -> torch.Tensor:
@@ -98,7 +123,7 @@ def _packed(decoder: Any, batch: Batch) -> torch.Tensor:
         mixed = _attend(qkv, cos, sin, batch, attention)
         x = x + attention.o_proj(mixed)
         normed = _Norm.apply(x, layer.post_attention_layernorm.weight, eps)
-        x = x + mlp.down_proj(_SwiGlu.apply(_linear(normed, mlp.gate_proj, mlp.up_proj)))
+        x = x + mlp.down_proj(_gated(normed, mlp.gate_proj, mlp.up_proj))
     return _Norm.apply(x, decoder.norm.weight, decoder.norm.variance_epsilon)
 
 

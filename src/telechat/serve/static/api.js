@@ -33,6 +33,13 @@ export async function models() {
   return (await answer.json()).data;
 }
 
+// The verdict of the page evaluator; `signal` stops it.
+export async function check(page, signal) {
+  const answer = await fetch("playground/check", { method: "POST", headers: headers(), body: JSON.stringify({ html: page }), signal });
+  if (!answer.ok) throw await failure(answer);
+  return answer.json();
+}
+
 // Yields the parsed chunks of a chat completion; `signal` stops it.
 export async function* complete(body, signal) {
   const answer = await fetch("v1/chat/completions", {

@@ -15,6 +15,12 @@ const WORDS = {
     states: { complete: "complete", running: "running" }, passRates: "Running pass rates of the rollouts", scores: "Scores",
     rollouts: "Rollouts at step", newest: "newest", ofGroup: (share) => `${share} of its group`, reward: "reward",
     sideBySide: "Two stages side by side",
+    check: "Check it", checking: "Checking…", passed: "Nothing is wrong", notPassed: "Something is wrong",
+    rules: {
+      loads: "It loads", shows: "It shows something", alive: "It neither hangs nor crashes", no_errors: "No errors",
+      stays: "It needs nothing from elsewhere", answers: "Every control answers", fits_phone: "It fits a phone",
+      named: "Every control has a name",
+    },
   },
   zh: {
     newChat: "新对话", search: "搜索对话", settings: "设置", send: "发送", stop: "停止", ask: "请输入问题…",
@@ -30,6 +36,11 @@ const WORDS = {
     states: { complete: "已完成", running: "进行中" }, passRates: "采样的滑动通过率", scores: "得分",
     rollouts: "采样轨迹，步", newest: "最新", ofGroup: (share) => `同组通过 ${share}`, reward: "奖励",
     sideBySide: "两个阶段并排对话",
+    check: "检查", checking: "检查中…", passed: "未发现问题", notPassed: "发现问题",
+    rules: {
+      loads: "可以加载", shows: "有内容显示", alive: "没有卡死或崩溃", no_errors: "没有报错", stays: "不依赖外部资源",
+      answers: "每个控件都有响应", fits_phone: "适合手机屏幕", named: "每个控件都有名称",
+    },
   },
 };
 
