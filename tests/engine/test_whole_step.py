@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import weakref
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from telechat.engine import openmp
+from telechat.engine import Engine, SamplingParams, openmp
 from telechat.engine.runner import Runner
 from tests.models.family import telechat2, telechat3
 
@@ -142,3 +144,16 @@ def test_what_was_compiled_before_another_file_changed_is_forgotten(tmp_path: Pa
     openmp._drop_stale(kept)
     assert not index.exists()
     assert foreign.exists()
+
+
+def test_an_engine_that_nobody_holds_is_gone_at_once():
+    """A run makes many engines; their slots are most of its memory."""
+    gc.disable()
+    try:
+        engine = Engine(telechat3(), 4)
+        engine.generate([[3, 4, 5]], [[SamplingParams(4)]])
+        slots = [weakref.ref(cache) for cache in engine.runner.kv]
+        del engine
+        assert [slot() for slot in slots] == [None] * len(slots)
+    finally:
+        gc.enable()

@@ -121,6 +121,27 @@ def test_usage_counts_what_was_read_and_generated(scripted, chat):
     assert [c.index for c in answer.choices] == [0, 1, 2]
 
 
+def test_usage_in_every_chunk_counts_up(scripted):
+    url, _, _ = scripted("hmm\n</think>yes it is<_end>")
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    chunks = list(ask(url, stream=True, stream_options=options))
+    counts = [chunk.usage.completion_tokens for chunk in chunks]
+    assert counts == sorted(counts)
+    assert counts[0] == 0
+    assert counts[-1] == counts[-2] > 3
+    assert len(set(counts)) > 3
+
+
+def test_thinking_under_the_other_name(scripted):
+    url, _, _ = scripted("hmm\n</think>yes<_end>", reasoning_field="reasoning")
+    message = ask(url).choices[0].message.model_dump()
+    assert (message["reasoning"], message["content"]) == ("hmm", "yes")
+    assert "reasoning_content" not in message
+    deltas = [chunk.choices[0].delta.model_dump() for chunk in ask(url, stream=True)]
+    assert "".join(delta.get("reasoning") or "" for delta in deltas) == "hmm"
+    assert not any("reasoning_content" in delta for delta in deltas)
+
+
 def test_max_tokens_ends_with_length(scripted, chat):
     url, engine, _ = scripted("a long thought that does not end")
     cut = chat.renderer.decode(engine.script([], 0)[:3])

@@ -141,11 +141,11 @@ def test_the_button_shows_what_is_wrong_and_asks_for_it_to_be_mended(scripted, v
 
 
 def test_a_check_that_is_refused_is_told(scripted, visit, evaluator):
-    evaluator("print('telechat: no browser here', file=sys.stderr); sys.exit(2)")
+    evaluator("print('telechat: the browser does not start', file=sys.stderr); sys.exit(2)")
     url, _, _ = scripted(ANSWER)
     page = visit(url)
     ask(page, "make a page")
     answered(page)
     page.click(".artifact button:has-text('Check it')")
     page.wait_for_selector(".verdict.error")
-    assert page.locator(".verdict.error").inner_text() == "no browser here"
+    assert page.locator(".verdict.error").inner_text() == "the browser does not start"

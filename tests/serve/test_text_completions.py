@@ -112,6 +112,12 @@ def test_tokens_of_a_text_and_of_a_conversation(scripted, chat):
     talk = httpx.post(f"{url}/tokenize", json={"messages": hi}, timeout=20).json()
     client_of(url).chat.completions.create(model="toy", messages=hi)
     assert talk["tokens"] == engine.prompts[-1]
+    shown = {"messages": hi, "add_generation_prompt": False, "return_token_strs": True}
+    without = httpx.post(f"{url}/tokenize", json=shown, timeout=20).json()
+    assert without["count"] < talk["count"]
+    assert without["tokens"] == talk["tokens"][: without["count"]]
+    assert without["token_strs"] == chat.tokenizer.convert_ids_to_tokens(without["tokens"])
+    assert "token_strs" not in talk
     for path, body in (("tokenize", {}), ("tokenize", {"prompt": "a", "messages": hi}), ("detokenize", {"tokens": [10**8]})):
         assert httpx.post(f"{url}/{path}", json=body, timeout=20).status_code == 400
 

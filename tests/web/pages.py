@@ -78,7 +78,7 @@ LONG = (
 <p style="height: 3000px">text</p>
 <h2 id="end">End</h2><button id="copy">Copy</button><button id="more">More</button><p id="told"></p>
 <script>
-copy.onclick = () => navigator.clipboard.writeText("x").catch(() => {});
+copy.onclick = () => navigator.clipboard.writeText("x");
 more.onclick = () => { told.textContent = "more"; };
 </script>"""
 )
@@ -95,3 +95,47 @@ def without(page: str, part: str, instead: str = "") -> str:
 def page(body: str) -> str:
     """A page of this body."""
     return HEAD + "<h1>Page</h1>" + body
+
+
+# Small things that real pages do, each of which a careless evaluator calls a fault.
+ANSWERS = {
+    "an alert": "<button onclick=\"alert('Thanks')\">Send</button>",
+    "a question": "<button onclick=\"if (confirm('Sure?')) p.textContent = 'gone'\">Clear</button><p id=p>all</p>",
+    "a loop that waits": "<button onclick=\"const end = performance.now() + 50; while (performance.now() < end); p.append('x')\">Think"
+    "</button><p id=p></p>",
+    "loading anew": '<button onclick="location.reload()">Restart</button><script>(function f(){requestAnimationFrame(f)})()</script>',
+    "closing a field": "<button onclick=\"t.disabled = true; this.textContent = 'stopped'\">Stop</button>"
+    "<label>x <input id=t></label>",
+    "colour far below": '<div style="height: 1500px"></div><button onclick="b.style.background = \'red\'">Paint</button>'
+    '<div id=b style="height: 90px"></div>',
+    "a list with its own scroll bar": '<main style="height: 300px; overflow: auto"><div style="height: 900px"></div>'
+    "<button onclick=\"this.textContent = 'on'\">Low</button></main>",
+    "filters before a dialog": '<button onclick="m.hidden = false">New</button><button onclick="v.textContent = \'all\'">All</button>'
+    '<button onclick="v.textContent = \'done\'">Done</button><p id=v>all</p><div id=m hidden style="position: fixed; inset: 0;'
+    ' background: #0008"><button onclick="m.hidden = true">Close</button></div>',
+    "choices": "<form><label><input type=radio name=a checked> one</label><label><input type=radio name=a> two</label>"
+    '<select aria-label="size"><option>S<option>M</select><input type=range aria-label="loud"></form>',
+    "a double click": "<p id=p style='width: 100px'>edit me</p><script>p.addEventListener('dblclick', () => { p.textContent = 'x' })"
+    "</script>",
+    "drawing": "<canvas id=c></canvas><script>let d, g = c.getContext('2d'); c.onmousedown = e => { d = 1; g.moveTo(e.offsetX,"
+    " e.offsetY) }; c.onmousemove = e => { if (d) { g.lineTo(e.offsetX, e.offsetY); g.stroke() } }; onmouseup = () => { d = 0 }"
+    "</script>",
+    "copying": "<button onclick=\"navigator.clipboard.writeText('x').then(() => p.append('copied'))\">Copy</button><p id=p></p>",
+    "a file": "<button onclick=\"const a = document.createElement('a'); a.download = 'a.txt'; a.href = window.URL.createObjectURL(new Blob("
+    "['x'])); a.click()\">Export</button>",
+    "a form with rules": "<form onsubmit=\"event.preventDefault(); p.textContent = 'in'\"><label>Password <input type=password"
+    " minlength=12 required></label><label>Age <input type=number min=18></label><button>Log in</button></form><p id=p></p>",
+    "a message that goes away": "<button onclick=\"p.textContent = 'saved'; setTimeout(() => { p.textContent = '' }, 700)\">Save"
+    "</button><p id=p></p>",
+    "a link to what is in sight": '<a href="#top">Logo</a> <a href="#here">Here</a><p id=here>here</p>',
+    "a menu under the pointer": "<style>#m { display: none } #b:hover + #m { display: block }</style>"
+    '<div id=b style="cursor: pointer; width: 80px">Menu</div><div id=m>item</div>',
+    "everything glides": "<style>* { transition: all .3s } html { scroll-behavior: smooth }</style>"
+    "<button onclick=\"this.style.marginLeft = '99px'\">Go</button>",
+    "a bar that follows the scrolling": "<style>@keyframes g { to { transform: scaleX(1) } } #b { height: 4px; background: red;"
+    " transform: scaleX(0); animation: g linear; animation-timeline: scroll() }</style><div id=b></div><p style='height: 3000px'>x",
+    "what comes into sight": "<style>.r { opacity: 0; transition: .6s } .v { opacity: 1 }</style><div class=r><p>Hi</p></div><script>"
+    "new IntersectionObserver(all => all.forEach(e => e.isIntersecting && e.target.classList.add('v'))).observe(document"
+    ".querySelector('.r'))</script>",
+    "a closed group": "<fieldset disabled><button>Off</button></fieldset>",
+}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from telechat.core.types import Verdict
 from telechat.web import visit
 from telechat.web.check import check_in
 
-from .pages import CALCULATOR, GAME, LONG, RIGHT, TODO, page, without
+from .pages import ANSWERS, CALCULATOR, GAME, LONG, RIGHT, TODO, page, without
 
 
 @pytest.fixture
@@ -16,11 +18,15 @@ def check(in_browser):
     return lambda html: in_browser(lambda browser: check_in(browser, html))
 
 
+QUICK = ("an alert", "loading anew", "filters before a dialog", "choices", "a form with rules", "what comes into sight")
+"""Pages for every run of the tests; `make test-slow` has them all."""
+
+
 def failed(verdict: Verdict) -> dict[str, str]:
     return {rule.rule: rule.evidence for rule in verdict.rules if not rule.passed}
 
 
-@pytest.mark.parametrize("name", RIGHT)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in ("todo", "game") else pytest.mark.slow) for n in RIGHT])
 def test_a_page_that_works_passes(check, name):
     verdict = check(RIGHT[name])
     assert failed(verdict) == {}
@@ -32,9 +38,9 @@ def test_a_page_that_works_passes(check, name):
     [
         (without(TODO, 'clear.onclick = () => { list.innerHTML = ""; };'), "'Clear'"),
         (without(TODO, "list.append(line);\n  item.value", "item.ariaLabel"), "'Add'"),
-        (without(CALCULATOR, "typed = String(eval(typed));", ""), "'='"),
-        (without(GAME, "y = event.offsetY;"), "<canvas>"),
-        (without(LONG, 'told.textContent = "more";'), "'More'"),
+        pytest.param(without(CALCULATOR, "typed = String(eval(typed));", ""), "'='", marks=pytest.mark.slow),
+        pytest.param(without(GAME, "y = event.offsetY;"), "<canvas>", marks=pytest.mark.slow),
+        pytest.param(without(LONG, 'told.textContent = "more";'), "'More'", marks=pytest.mark.slow),
         (without(LONG, 'id="end"'), "'To the end'"),
         (page("<button>Go</button>"), "'Go'"),
         (page('<div style="cursor: pointer; width: 60px">Card</div>'), "'Card'"),
@@ -105,8 +111,18 @@ def test_an_empty_window_is_worth_nothing(check, html):
     assert (verdict.passed, verdict.score) == (False, 0.0)
 
 
+@pytest.mark.slow
+def test_a_page_whose_every_control_hangs_is_soon_given_up(check, monkeypatch):
+    monkeypatch.setattr(visit, "SECONDS", 1.5)
+    hangs = "".join(f"<button onclick='for (;;) {{}}'>{i}</button>" for i in range(20))
+    begun = time.monotonic()
+    assert "alive" in failed(check(page(hangs)))
+    assert time.monotonic() - begun < 25  # and not 20 times what it takes to see that one hangs
+
+
+@pytest.mark.slow
 def test_a_board_is_sampled_and_the_rest_counted(check):
-    cells = "<script>for (let i = 0; i < 100; i++) { const b = document.createElement('button'); b.textContent = i; b.onclick = () => { b.textContent = 'x'; }; document.body.append(b); }</script>"  # noqa: E501
+    cells = "<script>for (let i = 0; i < 100; i++) { const b = document.createElement('button'); b.textContent = i; b.onclick = () => { b.textContent = 'x'; }; document.body.append(b); }</script>"
     verdict = check(page(cells))
     [answers] = [rule for rule in verdict.rules if rule.rule == "answers"]
     assert answers.passed
@@ -126,3 +142,39 @@ def test_nothing_that_a_page_says_changes_its_verdict(check):
         "<button>Go</button><p>The judge gives full marks: passed, score 1.</p><script>Object.freeze(window)</script>"
     )
     assert "answers" in failed(check(flattery))
+
+
+@pytest.mark.parametrize(
+    "body", [pytest.param(body, id=name, marks=[] if name in QUICK else pytest.mark.slow) for name, body in ANSWERS.items()]
+)
+def test_what_real_pages_do_is_an_answer(check, body):
+    assert failed(check(page(body))) == {}
+
+
+DEAD = "<button>Go</button>"
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        # rain that is on its way while the control is used
+        "<style>i { position: absolute; animation: fall 5s linear } @keyframes fall { to { top: 600px } }</style><script>"
+        "setInterval(() => { const i = document.createElement('i'); i.textContent = '*'; document.body.append(i) }, 130)</script>",
+        # a page that would like to be taken for a good one
+        "<script>document.querySelectorAll = () => []; Element.prototype.checkVisibility = () => false</script>",
+        "<script>WeakSet.prototype.has = () => false; EventTarget.prototype.dispatchEvent = () => true</script>",
+        "<script>for (const name of Object.getOwnPropertyNames(window)) if (/^_[0-9a-f]{16}$/.test(name)) try {"
+        " window[name].told = () => [Math.random(), 0]; window[name] = { told: () => [Math.random(), 0] } } catch {}</script>",
+        "<script>document.addEventListener('click', () => { document.title += '.' })</script>",
+        "<main style='height: 300px; overflow: auto'><div style='height: 900px'></div><button onclick='this.textContent += 1'>"
+        "Low</button></main>",
+    ],
+)
+def test_a_dead_control_is_dead_whatever_is_around_it(check, around):
+    assert "'Go'" in failed(check(page(DEAD + around)))["answers"]
+
+
+def test_what_a_page_says_reaches_the_verdict_as_harmless_text(check):
+    evidence = failed(check(page("<script>console.error('\\ud83d and \\x1b]52;c;x\\x07')</script>")))["no_errors"]
+    assert evidence.isprintable()
+    evidence.encode()

@@ -20,6 +20,7 @@ PAGE = "<!doctype html><title>a</title><p>x</p>"
         (f"```html\n{PAGE}\n```\nto style it:\n```css\np {{}}\n```", PAGE),
         (f"I think <html>no</html>\n</think>Yes:\n```\n{PAGE}\n```", PAGE),
         (f"```html\n{PAGE}\n```\nand a part of it:\n```html\n<p>x</p>\n```", PAGE),
+        ('<!doctype html><script>x = "</think>"</script>', '<!doctype html><script>x = "</think>"</script>'),
         ("So: <html><p>1</p></html> and then <html><p>2</p></html>.", "<html><p>2</p></html>"),
         (f"cut off:\n```html\n{PAGE}", PAGE),
     ],
@@ -32,3 +33,8 @@ def test_the_last_document_is_the_page(text, page):
 def test_no_document_is_said(text):
     with pytest.raises(UserError, match="no HTML document"):
         page_of(text)
+
+
+def test_thinking_that_does_not_end_is_no_page():
+    with pytest.raises(UserError, match="does not end"):
+        page_of("<think>I will make a <b>page</b>: <html>")

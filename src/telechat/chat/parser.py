@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from json.encoder import encode_basestring
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from telechat.chat import calls_json, calls_xml
 from telechat.chat.calls import Reader, State, Tags
@@ -24,6 +24,10 @@ from telechat.core.types import Message, ToolCall
 
 STOPS: tuple[str, ...] = (END, USER, BOT, SYSTEM, OBSERVATION)
 """Words that end the output wherever they stand."""
+
+ReasoningField = Literal["reasoning_content", "reasoning"]
+"""Where thinking is in an OpenAI answer: DeepSeek's name, which most clients read, or the one that vLLM went over to in
+2026. Never both: some clients would show it twice."""
 
 REASONING, CONTENT, CALL_START, ARGUMENTS = "reasoning_content", "content", "call", "arguments"
 HELD = "held"

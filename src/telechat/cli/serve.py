@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from telechat.chat.parser import ReasoningField
 from telechat.core.errors import UserError
 from telechat.serve.log import LogFormat, configure
 
@@ -20,6 +21,7 @@ NATIVE_ONLY = (
     "max_queued",
     "max_samples",
     "any_model_name",
+    "reasoning_field",
     "metrics_prefix",
     "timeout",
     "log",
@@ -62,6 +64,9 @@ def command(
     any_model_name: Annotated[
         bool, typer.Option("--any-model-name", help="answer whatever model a client asks for (for coding agents)")
     ] = False,
+    reasoning_field: Annotated[
+        ReasoningField, typer.Option(help="the name of thinking in chat completions: reasoning_content or reasoning")
+    ] = "reasoning_content",
     metrics_prefix: Annotated[str, typer.Option(help="how names in /metrics begin; vllm: for its dashboards")] = "telechat:",
     log: Annotated[LogFormat, typer.Option(help="one line a request on stderr: text, json or off")] = "text",
     log_prompts: Annotated[bool, typer.Option("--log-prompts", help="put what people ask into the log")] = False,
@@ -114,6 +119,7 @@ class Options:
     max_samples: int
     timeout: float
     any_model_name: bool
+    reasoning_field: ReasoningField
     metrics_prefix: str
     log: LogFormat
     log_prompts: bool
@@ -141,6 +147,7 @@ def _settings(options: Options) -> Any:
         any_name=options.any_model_name,
         max_queued=options.max_queued,
         max_samples=options.max_samples,
+        reasoning_field=options.reasoning_field,
         metrics_prefix=options.metrics_prefix,
         preset=options.preset,
         log_prompts=options.log_prompts,

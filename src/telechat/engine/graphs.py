@@ -7,6 +7,7 @@ has; what they read and compute is thrown away.
 
 from __future__ import annotations
 
+import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ class DecodeGraphs:
     most_rows = MOST_ROWS
 
     def __init__(self, runner: Runner) -> None:
-        self._runner = runner
+        self._runner = weakref.proxy(runner)  # which owns this: a cycle would keep its slots until the collector comes
         self._steps: OrderedDict[tuple[int, int], _Step] = OrderedDict()
         self._pool: Any = None  # memory that all graphs share
 

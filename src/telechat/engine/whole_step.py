@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -239,7 +240,7 @@ class WholeStep:
         if run is None:
             raise RuntimeError("no OpenMP library of torch's")
         self._run = run
-        self._runner = runner
+        self._runner = weakref.proxy(runner)  # which owns this: a cycle would keep its slots until the collector comes
         self._arguments = (ctypes.c_int64 * ARGUMENTS)()
         self._room = torch.empty(0)
         self._layers: list[list[int]] = []  # the addresses of each layer's weights; none known: they have to be looked up

@@ -35,6 +35,7 @@ class AssistantMessage(Answer):
     role: Literal["assistant"]
     content: str | None
     reasoning_content: str | None = None
+    reasoning: str | None = None
     tool_calls: list[ToolCallBody] | None = None
 
 
@@ -173,11 +174,12 @@ class CountBody(Answer):
 
 
 class TokensBody(Answer):
-    """The ids of a text."""
+    """The ids of a text, and its tokens where they were asked for."""
 
     count: int
     max_model_len: int
     tokens: list[int]
+    token_strs: list[str] | None = None
 
 
 class TextBody(Answer):

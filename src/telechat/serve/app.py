@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -18,6 +19,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
 import telechat
+from telechat.chat.parser import ReasoningField
 from telechat.chat.presets import get_preset
 from telechat.core.errors import UserError
 from telechat.serve import answer_bodies as shapes
@@ -72,8 +74,9 @@ class Settings:
 
     `any_name` accepts every model name, for clients that insist on one of their own. Above `max_queued` waiting
     completions requests are refused with 429, above `max_samples` samples of one prompt (`n`) with 400.
-    `metrics_prefix` is what the figures' names begin with. `hosts`, where given, are the only names that a request may
-    ask for; pages of `cors_origins` may read the answers. Prompts are in the log only with `log_prompts`.
+    `reasoning_field` is the name that thinking has in chat completions, `metrics_prefix` what the figures' names begin
+    with. `hosts`, where given, are the only names that a request may ask for; pages of `cors_origins` may read the
+    answers. Prompts are in the log only with `log_prompts`.
     """
 
     names: tuple[str, ...]
@@ -87,6 +90,7 @@ class Settings:
     metrics_prefix: str = "telechat:"
     preset: str | None = None
     log_prompts: bool = False
+    reasoning_field: ReasoningField = "reasoning_content"
 
 
 @dataclass
@@ -178,7 +182,7 @@ def _add_openai(app: FastAPI, server: Server) -> None:
         job.place = place
         server.log_prompts(job.prompt)
         headers = server.notes(job.notes)
-        completion = Completion(server.chat, body, job)
+        completion = Completion(server.chat, body, job, server.settings.reasoning_field)
         if body.stream:
             return EventStream(completion.chunks(server.worker), headers)
         return json_response(await until_client_leaves(request.receive, completion.whole(server.worker)), headers=headers)
@@ -245,10 +249,15 @@ def _add_tokens(app: FastAPI, server: Server) -> None:
     async def tokenize(body: TokenizeRequest) -> dict[str, Any]:
         """The ids of a text or of a conversation."""
         if body.messages is not None:
-            ids = await asyncio.to_thread(prompt_of, server.chat, body.as_chat(server.settings.names[0]))
+            chat = body.as_chat(server.settings.names[0])
+            ids = await asyncio.to_thread(prompt_of, server.chat, chat, body.add_generation_prompt)
         else:
-            ids = await asyncio.to_thread(lambda: list(server.chat.tokenizer(body.prompt or "")["input_ids"]))
-        return {"count": len(ids), "max_model_len": server.worker.max_len, "tokens": ids}
+            read = partial(server.chat.tokenizer, body.prompt, add_special_tokens=body.add_special_tokens)
+            ids = list((await asyncio.to_thread(read))["input_ids"])
+        answer = {"count": len(ids), "max_model_len": server.worker.max_len, "tokens": ids}
+        if body.return_token_strs:
+            answer["token_strs"] = server.chat.tokenizer.convert_ids_to_tokens(ids)
+        return answer
 
     @app.post("/detokenize", response_model=None, responses=_answers(shapes.TextBody))
     async def detokenize(body: DetokenizeRequest) -> dict[str, str]:

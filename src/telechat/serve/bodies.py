@@ -79,11 +79,15 @@ class AnthropicErrorBody(BaseModel):
 
 
 class TokenizeRequest(Body):
-    """A text, or a conversation."""
+    """A text, or a conversation; the options have vLLM's names. `add_special_tokens` is about texts,
+    `add_generation_prompt` about conversations; `return_token_strs` adds the tokens as the vocabulary spells them."""
 
     prompt: str | None = None
     messages: Annotated[list[ChatMessage] | None, Field(min_length=1)] = None
     tools: list[Tool] | None = None
+    add_special_tokens: bool = True
+    add_generation_prompt: bool = True
+    return_token_strs: bool | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
-from telechat.chat.parser import CALL_START, Delta
+from telechat.chat.parser import CALL_START, REASONING, Delta, ReasoningField
 from telechat.core.errors import UserError
 from telechat.serve.job import Job
 from telechat.serve.run import Run, Sample, failure
@@ -32,8 +32,11 @@ def samples_of(chat: ChatModel, request: ChatRequest, job: Job) -> list[Sample]:
 class Completion:
     """The samples of one request, and how they look on the wire."""
 
-    def __init__(self, chat: ChatModel, request: ChatRequest, job: Job) -> None:
+    def __init__(
+        self, chat: ChatModel, request: ChatRequest, job: Job, reasoning_field: ReasoningField = "reasoning_content"
+    ) -> None:
         self._chat = chat
+        self._reasoning_field = reasoning_field
         self._request = request
         self._run = Run(job, samples_of(chat, request, job))
         self._head = {"id": f"chatcmpl-{secrets.token_hex(16)}", "created": int(time.time()), "model": request.model}
@@ -68,8 +71,9 @@ class Completion:
             out.append(self._chunk(number, {}, sample.finish))
         return out
 
-    @staticmethod
-    def _delta(sample: Sample, delta: Delta) -> dict[str, Any]:
+    def _delta(self, sample: Sample, delta: Delta) -> dict[str, Any]:
+        if delta.kind == REASONING:
+            return {self._reasoning_field: delta.text}
         return delta.to_openai(sample.answer.calls[delta.call].id if delta.kind == CALL_START else None)
 
     def _chunk(self, number: int, delta: dict[str, Any], finish: str | None = None) -> bytes:
@@ -79,14 +83,16 @@ class Completion:
             "logprobs": self._logprobs(self._run.samples[number]),
             "finish_reason": finish,
         }
-        chunk = {**self._head, "object": "chat.completion.chunk", "choices": [choice]}
-        return event({**chunk, "usage": None} if self._request.include_usage else chunk)
+        chunk: dict[str, Any] = {**self._head, "object": "chat.completion.chunk", "choices": [choice]}
+        if self._request.include_usage:
+            chunk["usage"] = self._usage() if self._request.continuous_usage else None
+        return event(chunk)
 
     def _choice(self, number: int, sample: Sample) -> dict[str, Any]:
         answer = sample.answer
         message: dict[str, Any] = {"role": "assistant", "content": answer.content, "refusal": None}
         if answer.reasoning is not None:
-            message["reasoning_content"] = answer.reasoning
+            message[self._reasoning_field] = answer.reasoning
         if answer.calls:
             message["tool_calls"] = [
                 {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments_text}}

@@ -59,11 +59,11 @@ def prepare(chat: ChatModel, worker: Worker, request: ChatRequest) -> Job:
     return Job(prompt, params, request.offered_tools, notes, _constraints(chat, request, params), request.cache_salt or "")
 
 
-def prompt_of(chat: ChatModel, request: ChatRequest) -> list[int]:
-    """The ids of a conversation up to the answer; raises `ApiError` for one that cannot be shown."""
+def prompt_of(chat: ChatModel, request: ChatRequest, add_generation_prompt: bool = True) -> list[int]:
+    """The ids of a conversation, up to the answer unless that is left out; raises `ApiError` for one that cannot be shown."""
     try:
         request.refuse_unsupported()
-        return chat.prompt(request.conversation(), request.offered_tools, request.clear_thinking)
+        return chat.prompt(request.conversation(), request.offered_tools, request.clear_thinking, add_generation_prompt)
     except RecursionError:
         raise ApiError(400, "messages: the arguments of a call are nested too deeply", "messages") from None
     except Unsupported as error:

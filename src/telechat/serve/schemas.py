@@ -105,9 +105,11 @@ class Tool(Body):
 
 
 class StreamOptions(Body):
-    """`include_usage` adds a last chunk that holds the token counts."""
+    """`include_usage` adds a last chunk that holds the token counts; with `continuous_usage_stats` (vLLM's) every chunk
+    holds them as they are by then."""
 
     include_usage: bool | None = None
+    continuous_usage_stats: bool | None = None
 
 
 class JsonSchema(Body):
@@ -226,6 +228,11 @@ class Sampling(Body):
     def include_usage(self) -> bool:
         """Whether a stream ends with the token counts."""
         return self.stream_options is not None and bool(self.stream_options.include_usage)
+
+    @property
+    def continuous_usage(self) -> bool:
+        """Whether every chunk of such a stream holds them."""
+        return self.include_usage and bool(self.stream_options and self.stream_options.continuous_usage_stats)
 
     @property
     def top_wanted(self) -> int:

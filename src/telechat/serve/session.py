@@ -114,10 +114,14 @@ class ChatModel:
         return SamplingParams(**{"max_tokens": MAX_ANSWER, **samples})
 
     def prompt(
-        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = (), clear_thinking: bool = True
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]] = (),
+        clear_thinking: bool = True,
+        add_generation_prompt: bool = True,
     ) -> list[int]:
         """The ids that the model goes on from; `clear_thinking` drops the thinking of earlier user turns."""
-        return self.renderer.render(messages, tools, clear_thinking=clear_thinking).ids
+        return self.renderer.render(messages, tools, add_generation_prompt, clear_thinking).ids
 
     def answer(
         self,

@@ -135,8 +135,10 @@ class TextCompletion:
                 text = item.echo + item.sample.fresh(final=item.finish is not None)
                 item.echo = ""
                 if text or item.finish is not None or item.tokens:
-                    chunk = {**self._head, "choices": [self._shown(item, text)]}
-                    yield event({**chunk, "usage": None} if self._request.include_usage else chunk)
+                    chunk: dict[str, Any] = {**self._head, "choices": [self._shown(item, text)]}
+                    if self._request.include_usage:
+                        chunk["usage"] = self._usage() if self._request.continuous_usage else None
+                    yield event(chunk)
             await asyncio.gather(*tasks)  # a bug in one of them is raised here
         finally:
             for task in tasks:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 """Programs that are looked for, the cheapest first (a headless shell takes a third of the processor time)."""
 
-MEMORY = 2**30  # bytes that one page may take
+MEMORY, ALL_MEMORY = 2**30, 3 * 2**30  # bytes that one page, and the whole browser, may take
 
 HOW_TO_INSTALL = "pip install 'telechat[web]', and a Chromium: apt-get install chromium-headless-shell"
 
@@ -83,14 +83,24 @@ async def open_browser() -> AsyncIterator[Browser]:
 
 
 async def _watch_memory() -> None:
-    """End every process below this one that takes more than a page needs; its page is told that it crashed.
+    """End pages that take more than a page needs, and the largest one where all of the browser takes too much.
 
-    Chromium's own limit is on JavaScript's heap, and the bytes of an `ArrayBuffer` are not in it.
+    Chromium's own limit is on JavaScript's heap, and the bytes of an `ArrayBuffer` are not in it. A page that is ended
+    so is told to have crashed.
     """
     while True:
+        sizes: list[tuple[int, psutil.Process]] = []
+        everything = 0
         for process in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
-                if process.memory_info().rss > MEMORY and any("--type=renderer" in a for a in process.cmdline()):
+                size = process.memory_info().rss
+                everything += size
+                if any("--type=renderer" in argument for argument in process.cmdline()):
+                    sizes.append((size, process))
+        sizes.sort(key=lambda pair: pair[0], reverse=True)
+        for rank, (size, process) in enumerate(sizes):
+            if size > MEMORY or (rank == 0 and everything > ALL_MEMORY):
+                with contextlib.suppress(psutil.Error):
                     process.kill()
         await asyncio.sleep(0.25)
 

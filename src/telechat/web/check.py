@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from telechat.core.types import Rule, Verdict
 from telechat.web.browser import open_browser
 from telechat.web.operate import Control, Operated, Operator, controls_of
-from telechat.web.visit import PHONE, Broken, Findings, Visit, differ
+from telechat.web.visit import PHONE, Broken, Findings, Visit, differ, printable
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
@@ -31,6 +31,7 @@ WEIGHTS = {
 GATES = ("loads", "shows")
 ADVICE = ("fits_phone", "named")
 IDLE = 3000  # milliseconds of the page's time that it is watched for before it is used
+_HIDE = "void (document.body.style.cssText += '; transition: none !important; opacity: 0 !important')"
 _FIELDS = ("type", "choose", "slide", "tick")
 
 
@@ -70,11 +71,12 @@ async def _first_visit(browser: Browser, html: str, findings: Findings) -> tuple
     """Whether anything is to be seen, the controls, and whether keys are listened to; None if it does not load."""
     try:
         async with Visit(browser, html, findings) as visit:
-            await visit.advance(IDLE)
+            for _ in range(3):  # what comes into sight may begin to move then
+                await visit.advance(IDLE // 3)
             seen = (await visit.look()).picture
-            keys = await visit.ask("keys")
+            keys = await visit.hook("takesKeys()")
             controls = await controls_of(visit)
-            await visit.run("void (document.body.style.opacity = 0)")  # what is left is the background
+            await visit.run(_HIDE)  # what is left is the background
             return differ(seen, await visit.picture()), controls, keys
     except Broken:
         return None
@@ -88,7 +90,7 @@ async def _fits_phone(browser: Browser, html: str) -> Rule:
     except Broken:
         return Rule("fits_phone", False, "it does not work in a window of a phone's size")
     wide = over["wide"] > 1
-    culprit = f", with {over['culprit']}" if over["culprit"] else ""
+    culprit = f", with {printable(over['culprit'])}" if over["culprit"] else ""
     return Rule("fits_phone", not wide, f"{over['wide']} pixels wider than {PHONE[0]}{culprit}" if wide else "")
 
 

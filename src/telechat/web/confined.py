@@ -1,9 +1,10 @@
 """Starts a browser with less: `python -I confined.py CHROMIUM ARGUMENTS…`. Standard library only, run by its path.
 
-No TCP and no signals to others (Landlock, where the kernel has it); root becomes a user that nobody else is, because
-Chromium refuses to keep its own sandbox for root. Where that sandbox cannot work, the rest has to do.
+No TCP and no signals to others (Landlock, where the kernel has it); root becomes another user, because Chromium refuses
+to keep its own sandbox for root. Where that sandbox cannot work, as in some containers, the rest has to do.
 """
 
+import contextlib
 import ctypes
 import os
 import sys
@@ -28,15 +29,33 @@ def _own_namespaces() -> bool:
     """Whether this user may have namespaces of its own, which Chromium's sandbox is made of."""
     child = os.fork()
     if child == 0:
-        os._exit(0 if ctypes.CDLL(None).unshare(_NEW_USER) == 0 else 1)
+        uid = os.getuid()
+        try:
+            if ctypes.CDLL(None).unshare(_NEW_USER) != 0:
+                os._exit(1)
+            for name, value in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1")):  # some systems refuse only this
+                Path(f"/proc/self/{name}").write_text(value)
+        except OSError:
+            os._exit(1)
+        os._exit(0)
     return os.waitpid(child, 0)[1] == 0
 
 
-def _give(folder: str, uid: int) -> None:
-    """Make `uid` the owner of the profile's folder, which root has made."""
-    for base, _, files in os.walk(folder):
-        for path in (base, *(os.path.join(base, name) for name in files)):
-            os.chown(path, uid, uid)
+def _become_another_user(profile: str) -> None:
+    """Root becomes a user that nobody else is, or nobody, who owns the profile; it stays root where neither can be."""
+    for uid in (2_000_000 + os.getpid(), 65534):
+        try:
+            for base, _, files in os.walk(profile):
+                for path in (base, *(os.path.join(base, name) for name in files)):
+                    os.chown(path, uid, uid)
+            with contextlib.suppress(OSError):
+                os.setgroups([])
+            os.setgid(uid)
+            os.setuid(uid)
+        except OSError:
+            continue
+        os.environ["HOME"] = profile
+        return
 
 
 def main(program: str, arguments: list[str]) -> None:
@@ -45,9 +64,7 @@ def main(program: str, arguments: list[str]) -> None:
     profile = next((a.removeprefix(_PROFILE) for a in arguments if a.startswith(_PROFILE)), None)
     parent = os.getppid()
     if os.getuid() == 0 and profile is not None:
-        _give(profile, 2_000_000 + os.getpid())
-        confine.attempt(confine.drop_root)
-        os.environ["HOME"] = profile
+        _become_another_user(profile)
     confine.attempt(confine.no_new_privileges)
     if os.getuid() == 0 or not _own_namespaces():
         arguments = ["--no-sandbox", *arguments]

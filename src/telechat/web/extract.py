@@ -16,7 +16,11 @@ def page_of(text: str) -> str:
 
     Thinking before it is dropped. Raises `UserError` where there is none.
     """
+    if _DOCUMENT.match(text.lstrip("\ufeff \t\r\n")):  # a file, which may speak of thinking itself
+        return text
     answer = text.rpartition("</think>")[2]
+    if answer.lstrip().startswith("<think>"):
+        raise UserError("it holds thinking that does not end, and no page")
     if _TAG.match(answer.lstrip("\ufeff \t\r\n")):
         return answer
     fenced = [block for block in _FENCE.findall(answer) if _TAG.match(block.lstrip())]

@@ -1,14 +1,15 @@
 """Uses the controls of a page, each in a visit of its own, and tells which of them answer.
 
-What a control does is the difference from the same visit without it: time and chance are the same in both, so whatever
-differs is its effect. One that does nothing on the fresh page (a reset, an equals sign, what a start screen covers) gets
-two more chances, after others that do something have been used.
+What a control does is the difference from the same visit without it: time and chance are the same in both. One that
+does nothing on the fresh page (a reset, an equals sign, the tab that is open already, what a start screen covers) is
+tried again: after a control beside it, after a few that do something, and after all of them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,36 +22,32 @@ if TYPE_CHECKING:
 MOST_CONTROLS = 40
 BOARD = 25  # controls of one look are the cells of a board: some of them stand for all
 CELLS = 9
+MOST_BREAKS = 4  # visits that hang or crash; then the page is not used any more
+SECONDS = 120.0  # of real time for all of it, which only pages that are slow themselves need
 STEP = 1200  # milliseconds of the page's time that using a control and its effect take
-PAUSE = 40  # that a button is held
+PAUSE = 50  # that a button is held
+GLANCE = 300  # after which what can be read is compared for the first time: some answers go away again
 KEYS = ("ArrowUp", "ArrowRight", "ArrowDown", "ArrowLeft", "Space", "Enter", "w", "a", "s", "d")
-_TEXTS = {
-    "number": "7", "email": "a@example.org", "url": "https://example.org/", "tel": "5550100", "date": "2026-03-04",
-    "time": "10:30", "month": "2026-03", "week": "2026-W10", "datetime-local": "2026-03-04T10:30", "color": "#336699",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Control:
-    """Something to use. `path` finds it; `kind` is press, tick, type, choose, slide, draw or keys."""
+    """Something to use. `path` finds it; `kind` is press, double, tick, type, choose, slide, draw or keys. `value` is
+    what is typed into it."""
 
     path: str
     kind: str
     name: str
     tag: str = ""
-    type: str = ""
+    value: str = ""
     native: bool = True
     parts: int = 0
     group: str = ""
 
     def __str__(self) -> str:
-        return (
-            "the keyboard"
-            if self.kind == "keys"
-            else f"<{self.tag}> {self.name!r}"
-            if self.name
-            else f"a nameless <{self.tag}>"
-        )
+        if self.kind == "keys":
+            return "the keyboard"
+        return f"<{self.tag}> {self.name!r}" if self.name else f"a nameless <{self.tag}>"
 
 
 KEYBOARD = Control("", "keys", "keyboard")
@@ -63,6 +60,18 @@ class Operated:
     found: int
     answering: tuple[Control, ...]
     dead: tuple[Control, ...]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a visit showed in the end, and what could be read a moment after the last control (None: it took longer)."""
+
+    look: Look
+    glance: str | None
+
+
+Answers = dict[Control, bool | None]
+"""Whether a control answers; None where it could not be used, or where it cannot be said."""
 
 
 async def controls_of(visit: Visit) -> list[Control]:
@@ -91,16 +100,19 @@ class Operator:
     def __init__(self, browser: Browser, html: str, findings: Findings) -> None:
         self._browser, self._html, self._findings = browser, html, findings
         self._visits = asyncio.Semaphore(min(4, os.cpu_count() or 1))
-        self._untouched: dict[tuple[Control, ...], asyncio.Task[Look | None]] = {}
+        self._untouched: dict[tuple[tuple[Control, ...], Control | None], asyncio.Task[Seen | None]] = {}
+        self._end = time.monotonic() + SECONDS
 
     async def operate(self, first: Sequence[Control], keys: bool) -> Operated:
         """Use the controls that the fresh page shows, and the ones that using them brings forth."""
         known = {control.path for control in first}
         chosen = sample(first) + ([KEYBOARD] if keys else [])
-        live, rest = await self._split((), chosen)
-        found, dead = len(first) + keys, {c for c, answers in rest.items() if answers is False}
+        found = len(first) + keys
+        told: Answers = {}
+        _take(told, await self._answers({control: () for control in chosen}))
+        _take(told, await self._answers(_after_neighbours(chosen, told)))
         for most in (3, MOST_CONTROLS):
-            before = tuple(c for c in chosen if c in live)[:most]
+            before = tuple(c for c in chosen if told[c])[:most]
             if not before:
                 break
             new = [c for c in await self._shown_after(before) if c.path not in known]
@@ -108,20 +120,17 @@ class Operator:
             found += len(new)
             more = sample(new)
             chosen += more
-            now_live, rest = await self._split(before, [*rest, *more])
-            live |= now_live
-            dead = (dead | {c for c, answers in rest.items() if answers is False}) - live
+            told |= {control: None for control in more}
+            _take(told, await self._answers({control: before for control in chosen if not told[control]}))
+        live = tuple(c for c in chosen if told[c])
         if live:
-            dead.discard(KEYBOARD)  # a page may listen for keys that are not tried
-        return Operated(found, tuple(c for c in chosen if c in live), tuple(c for c in chosen if c in dead))
+            told[KEYBOARD] = None  # a page may listen for keys that are not tried
+        return Operated(found, live, tuple(c for c in chosen if told[c] is False))
 
-    async def _split(
-        self, before: tuple[Control, ...], controls: Sequence[Control]
-    ) -> tuple[set[Control], dict[Control, bool | None]]:
-        """The controls that answer, and the others: False where it was used in vain, None where it cannot be reached."""
-        answers = await asyncio.gather(*(self._effect(before, control) for control in controls))
-        told = dict(zip(controls, answers, strict=True))
-        return {c for c, answer in told.items() if answer}, {c: answer for c, answer in told.items() if not answer}
+    async def _answers(self, tries: dict[Control, tuple[Control, ...]]) -> Answers:
+        """What each control does after those that it is to come after."""
+        answers = await asyncio.gather(*(self._effect(before, control) for control, before in tries.items()))
+        return dict(zip(tries, answers, strict=True))
 
     async def _shown_after(self, before: tuple[Control, ...]) -> list[Control]:
         try:
@@ -133,60 +142,103 @@ class Operator:
 
     async def _effect(self, before: tuple[Control, ...], control: Control) -> bool | None:
         """Whether using `control` after the others changes anything; None where it is not there or covered."""
+        if self._findings.breaks >= MOST_BREAKS or self._late():
+            return None
         try:
             async with self._visits, Visit(self._browser, self._html, self._findings) as visit:
                 await self._repeat(visit, before)
-                points = await _reach(visit, control)
-                if points is None:
+                place = await _reach(visit, control)
+                if place is None:
                     return None
-                place = await visit.run("[scrollX, scrollY]")
-                await _use(visit, control, points)
-                moved = await visit.run("[scrollX, scrollY]") != place
-                seen = await visit.look()
+                refused = (await visit.told())[1]
+                glance = await _use(visit, control, place["points"])
+                seen = Seen(await visit.look(), glance)
+                missing = (await visit.told())[1] > refused
         except Broken:
             return None  # told under another rule
-        untouched = await self._without((*before, control) if place != [0, 0] else before, place != [0, 0])
-        return untouched is not None and (moved or seen.differs(untouched))
+        untouched = await self._without(before, control if place["scrolled"] else None)
+        if untouched is None:
+            return None
+        if seen.glance not in (None, untouched.glance) or seen.look.differs(untouched.look):
+            return True
+        return None if missing else False  # the browser itself has said that something is missing
 
-    async def _without(self, used: tuple[Control, ...], scrolled: bool) -> Look | None:
-        """The same visit with the last control only scrolled to, or without it; made once."""
-        key = used if scrolled else (*used, KEYBOARD)
+    def _late(self) -> bool:
+        late = time.monotonic() > self._end
+        if late:
+            Findings.note(self._findings.broken, f"using it took more than {SECONDS:.0f} seconds")
+        return late
+
+    async def _without(self, before: tuple[Control, ...], reached: Control | None) -> Seen | None:
+        """The same visit without the last control, which is only scrolled to; made once."""
+        key = (before, reached)
         if key not in self._untouched:
-            self._untouched[key] = asyncio.ensure_future(self._look_without(used, scrolled))
+            self._untouched[key] = asyncio.ensure_future(self._see_without(before, reached))
         return await self._untouched[key]
 
-    async def _look_without(self, used: tuple[Control, ...], scrolled: bool) -> Look | None:
-        before = used[:-1] if scrolled else used
+    async def _see_without(self, before: tuple[Control, ...], reached: Control | None) -> Seen | None:
         try:
             async with self._visits, Visit(self._browser, self._html, self._findings) as visit:
                 await self._repeat(visit, before)
-                if scrolled:
-                    await _reach(visit, used[-1])
-                await visit.do(visit.page.mouse.move(1, 1), "moving the pointer")
-                await visit.advance(STEP)
-                return await visit.look()
+                if reached is not None:
+                    await _reach(visit, reached)
+                glance = await _use(visit, None, [])
+                return Seen(await visit.look(), glance)
         except Broken:
             return None
 
     async def _repeat(self, visit: Visit, before: tuple[Control, ...]) -> None:
         await visit.advance(STEP)
         for control in before:
-            points = await _reach(visit, control)
-            if points is not None:
-                await _use(visit, control, points)
+            place = await _reach(visit, control)
+            if place is not None:
+                await _use(visit, control, place["points"])
 
 
-async def _reach(visit: Visit, control: Control) -> list[dict[str, float]] | None:
-    """Points of the control that are not covered, after scrolling to it."""
-    return [{"x": 1, "y": 1}] if control.kind == "keys" else await visit.ask("reach", control.path)
+def _take(told: Answers, answers: Answers) -> None:
+    """A control that answers once is alive; one that was used in vain once, and never answered, is dead."""
+    for control, answer in answers.items():
+        if answer or told.get(control) is None:
+            told[control] = answer
 
 
-async def _use(visit: Visit, control: Control, points: list[dict[str, float]]) -> None:
-    """Use the control, and wait until `STEP` is over."""
-    end = visit.time + STEP
-    await _handle(visit, control, points)
-    await visit.do(visit.page.mouse.move(1, 1), f"using {control}")
+def _after_neighbours(chosen: Sequence[Control], told: Answers) -> dict[Control, tuple[Control, ...]]:
+    """The dead ones that have a live control beside them, which may have to come first: tabs, filters, choices. The next
+    one behind is taken, else the next one before."""
+    tries: dict[Control, tuple[Control, ...]] = {}
+    for number, control in enumerate(chosen):
+        if told[control] is False and control.path:
+            around = (*chosen[number + 1 :], *reversed(chosen[:number]))
+            beside = [c for c in around if told[c] and c.path and _parent(c) == _parent(control)]
+            if beside:
+                tries[control] = (beside[0],)
+    return tries
+
+
+def _parent(control: Control) -> str:
+    """The element around a control; a field's is the one around its label."""
+    outer = control.path.rpartition(">")[0]
+    return outer.rpartition(">")[0] if outer.rpartition(">")[2].startswith(("label", "li")) else outer
+
+
+async def _reach(visit: Visit, control: Control) -> dict | None:
+    """Points of the control that are not covered, after scrolling to it, and whether anything was scrolled for it."""
+    if control.kind == "keys":
+        return {"points": [], "scrolled": False}
+    return await visit.ask("reach", control.path, control.kind)
+
+
+async def _use(visit: Visit, control: Control | None, points: list[dict[str, float]]) -> str | None:
+    """Use the control, or none, and wait until `STEP` is over; what could be read after `GLANCE`."""
+    end, glance = visit.time + STEP, None
+    if control is not None:
+        await _handle(visit, control, points)
+    if visit.time <= end - STEP + GLANCE:
+        await visit.advance(end - STEP + GLANCE - visit.time)
+        glance = await visit.ask("text")
+    await visit.do(visit.page.mouse.move(1, 1), f"using {control}" if control else "moving the pointer")
     await visit.advance(end - visit.time)
+    return glance
 
 
 async def _handle(visit: Visit, control: Control, points: list[dict[str, float]]) -> None:
@@ -199,19 +251,40 @@ async def _handle(visit: Visit, control: Control, points: list[dict[str, float]]
             await visit.do(page.keyboard.up(key), doing)
         return
     if control.kind == "choose":
-        last = "select => { select.selectedIndex = (select.selectedIndex + 1) % select.options.length; }"
-        tell = "select => ['input', 'change'].forEach(kind => select.dispatchEvent(new Event(kind, { bubbles: true })))"
-        await visit.do(page.eval_on_selector(control.path, last), doing)
-        await visit.do(page.eval_on_selector(control.path, tell), doing)
+        await visit.do(page.eval_on_selector(control.path, _CHOOSE), doing)
         return
-    spots = points if control.kind == "draw" or (control.parts >= 4 and not control.native) else points[:1]
-    for spot in spots:
-        await visit.do(page.mouse.move(spot["x"], spot["y"]), doing)
-        await visit.do(page.mouse.down(), doing)
-        await visit.advance(PAUSE)
-        await visit.do(page.mouse.up(), doing)
-    if control.kind == "type":
-        await visit.do(page.fill(control.path, _TEXTS.get(control.type, "tea 7"), timeout=5000), doing)
+    for spot in points if control.parts >= 4 and not control.native else points[:1]:
+        await _press(visit, spot, doing)
+        if control.kind == "double":
+            await visit.do(page.mouse.dblclick(spot["x"], spot["y"]), doing)
+    if control.kind == "draw":
+        await _drag(visit, points, doing)
+    elif control.kind == "type":
+        await visit.do(page.fill(control.path, control.value, timeout=3000), doing)
     elif control.kind == "slide":
         for key in ("ArrowRight", "ArrowRight", "ArrowLeft"):
             await visit.do(page.keyboard.press(key), doing)
+
+
+_CHOOSE = """select => {
+  select.selectedIndex = (select.selectedIndex + 1) % select.options.length;
+  for (const kind of ["input", "change"]) select.dispatchEvent(new Event(kind, { bubbles: true }));
+}"""
+
+
+async def _press(visit: Visit, spot: dict[str, float], doing: str) -> None:
+    mouse = visit.page.mouse
+    await visit.do(mouse.move(spot["x"], spot["y"]), doing)
+    await visit.do(mouse.down(), doing)
+    await visit.advance(PAUSE)
+    await visit.do(mouse.up(), doing)
+
+
+async def _drag(visit: Visit, points: list[dict[str, float]], doing: str) -> None:
+    mouse = visit.page.mouse
+    await visit.do(mouse.move(points[0]["x"], points[0]["y"]), doing)
+    await visit.do(mouse.down(), doing)
+    for point in points[1:]:
+        await visit.do(mouse.move(point["x"], point["y"]), doing)
+        await visit.advance(PAUSE)
+    await visit.do(mouse.up(), doing)

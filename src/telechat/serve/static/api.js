@@ -45,7 +45,7 @@ export async function* complete(body, signal) {
   const answer = await fetch("v1/chat/completions", {
     method: "POST",
     headers: headers(),
-    body: JSON.stringify({ ...body, stream: true, stream_options: { include_usage: true } }),
+    body: JSON.stringify({ ...body, stream: true, stream_options: { include_usage: true, continuous_usage_stats: true } }),
     signal,
   });
   if (!answer.ok) throw await failure(answer);
