@@ -92,6 +92,9 @@ def _open(model: str, chat_format: str | None, dtype: str) -> Model:
         from telechat.serve.remote import RemoteModel
 
         return RemoteModel(model)
+    from telechat.models.hub import refuse_early
+
+    refuse_early(model)
     from telechat.serve.session import ChatModel
 
     return ChatModel.load(model, chat_format, dtype)

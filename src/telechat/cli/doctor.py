@@ -14,6 +14,10 @@ def command(
     """Say what this machine can run and what is missing, or what a checkpoint is."""
     import json
 
+    if model:
+        from telechat.models.hub import refuse_early
+
+        refuse_early(model)
     from telechat.doctor import examine_checkpoint, examine_machine
 
     found = examine_checkpoint(model) if model else examine_machine()

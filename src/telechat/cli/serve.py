@@ -156,12 +156,14 @@ def _settings(options: Options) -> Any:
 
 def _serve(options: Options) -> None:
     """Serve on the embedded engine."""
+    from telechat.models.hub import refuse_early
     from telechat.serve.gate import need_key
     from telechat.serve.server import reserve, run, url_of
 
     if options.engine_options:
         raise UserError(f"{options.engine_options[0]}: only vllm and sglang take options of their own (--engine)")
     need_key(options.host, options.api_key, options.without_key)
+    refuse_early(options.model)
     configure(options.log)
     with reserve(options.host, options.port) as listener:  # before anything heavy: a port in use is known at once
         from transformers.utils import logging

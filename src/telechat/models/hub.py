@@ -18,7 +18,7 @@ from typing import Literal, get_args
 import yaml
 
 from telechat.core.errors import UserError, one_line
-from telechat.core.files import write_text
+from telechat.core.files import read_json, write_text
 
 Source = Literal["hf", "modelscope"]
 SOURCES: tuple[Source, ...] = get_args(Source)
@@ -35,13 +35,44 @@ def parse_name(model: str) -> tuple[Source, str] | None:
     return ("hf", model) if _NAME.fullmatch(model) else None
 
 
+def check_folder(folder: str | Path) -> Path:
+    """`folder` when it looks like a transformers checkpoint; a `UserError` otherwise."""
+    path = Path(folder)
+    if not path.exists():
+        raise UserError(f"{folder}: no such folder; give a checkpoint folder or a finished run directory")
+    if not path.is_dir():
+        raise UserError(f"{folder}: is a file; give the folder that holds config.json")
+    if (path / "report.json").exists() and not (path / "config.json").exists():
+        return run_model(path)
+    if not (path / "config.json").is_file():
+        raise UserError(f"{folder}: is no checkpoint: it has no config.json")
+    if not any(path.glob("*.safetensors")):
+        raise UserError(f"{folder}: has no *.safetensors weights; weights in other formats are not read")
+    return path
+
+
+def run_model(out: Path) -> Path:
+    """The last model of a finished run directory."""
+    report = read_json(out / "report.json")
+    models = [
+        s["model"] for s in report.get("stages", []) if s.get("model") and s.get("kind") not in ("reward_model", "tokenizer")
+    ]
+    if not models:
+        raise UserError(f"{out}: this run has no finished model")
+    return check_folder(out / models[-1])
+
+
+def refuse_early(model: str | Path) -> None:
+    """Raise `UserError` at once, before anything heavy is imported, for what is neither here nor a hub's name."""
+    if Path(model).exists() or parse_name(str(model)) is None:
+        check_folder(model)
+
+
 def find(model: str | Path) -> Path:
     """The checkpoint folder of `model`: a folder, a finished run directory, or a hub name (fetched where needed).
 
     Raises `UserError` when it is none of them or cannot be fetched.
     """
-    from telechat.models.loading import check_folder  # imports torch, which fetching does not need
-
     named = None if Path(model).exists() else parse_name(str(model))
     if named is None:
         return check_folder(model)
@@ -113,8 +144,6 @@ def _modelscope():  # type: ignore[no-untyped-def]  # an optional package withou
 
 def _cached(source: Source, name: str) -> Path | None:
     """Where a whole model of an earlier download is, if there is one."""
-    from telechat.models.loading import check_folder
-
     try:
         if source == "hf":
             from huggingface_hub import snapshot_download

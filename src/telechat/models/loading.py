@@ -13,6 +13,7 @@ from telechat.core.errors import UserError, one_line
 from telechat.core.files import read_json
 from telechat.models import telechat2, telechat3, tokenization  # noqa: F401  (they register what Auto classes load)
 from telechat.models.first_generation import REFUSAL, is_telechat1
+from telechat.models.hub import check_folder
 
 BROKEN = (
     OSError,
@@ -36,33 +37,6 @@ def why(error: BaseException) -> str:
     if isinstance(error, KeyError):
         return f"{text}: missing, or not known"
     return text if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: {text}"
-
-
-def check_folder(folder: str | Path) -> Path:
-    """`folder` when it looks like a transformers checkpoint; a `UserError` otherwise."""
-    path = Path(folder)
-    if not path.exists():
-        raise UserError(f"{folder}: no such folder; give a checkpoint folder or a finished run directory")
-    if not path.is_dir():
-        raise UserError(f"{folder}: is a file; give the folder that holds config.json")
-    if (path / "report.json").exists() and not (path / "config.json").exists():
-        return run_model(path)
-    if not (path / "config.json").is_file():
-        raise UserError(f"{folder}: is no checkpoint: it has no config.json")
-    if not any(path.glob("*.safetensors")):
-        raise UserError(f"{folder}: has no *.safetensors weights; weights in other formats are not read")
-    return path
-
-
-def run_model(out: Path) -> Path:
-    """The last model of a finished run directory."""
-    report = read_json(out / "report.json")
-    models = [
-        s["model"] for s in report.get("stages", []) if s.get("model") and s.get("kind") not in ("reward_model", "tokenizer")
-    ]
-    if not models:
-        raise UserError(f"{out}: this run has no finished model")
-    return check_folder(out / models[-1])
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerFast:
