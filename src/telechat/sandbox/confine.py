@@ -85,10 +85,24 @@ def die_with_parent(parent: int) -> str:
 
 def landlock(readable: Iterable[str]) -> str:
     """Deny every access to files but reading below `readable`; deny TCP, signals and abstract sockets where known."""
-    abi = _LIBC.syscall(444, None, 0, 1)
+    return _restrict(_landlock_abi(), True, readable)
+
+
+def no_network() -> str:
+    """Deny TCP, signals to other processes and abstract sockets, as far as the kernel's Landlock knows them."""
+    abi = _landlock_abi()
+    return _restrict(abi, False, ()) if abi >= 4 else f"absent: Landlock abi {abi}"
+
+
+def _landlock_abi() -> int:
+    return _LIBC.syscall(444, None, 0, 1)
+
+
+def _restrict(abi: int, files: bool, readable: Iterable[str]) -> str:
+    """Take from this process, for good, what Landlock of this version can take; from files only where asked for."""
     if abi < 1:
         return f"absent: errno {ctypes.get_errno()}"
-    rights = {1: 13, 2: 14, 3: 15, 4: 15}.get(abi, 16)
+    rights = {1: 13, 2: 14, 3: 15, 4: 15}.get(abi, 16) if files else 0
     attributes = struct.pack("<QQQ", (1 << rights) - 1, 3 if abi >= 4 else 0, 3 if abi >= 6 else 0)
     size = 8 if abi < 4 else 16 if abi < 6 else 24
     ruleset = _LIBC.syscall(444, attributes, ctypes.c_size_t(size), 0)
@@ -102,23 +116,6 @@ def landlock(readable: Iterable[str]) -> str:
             os.close(folder)
             if failed:
                 return f"absent: errno {ctypes.get_errno()} for {path}"
-        if _LIBC.syscall(446, ruleset, 0) != 0:
-            return f"absent: errno {ctypes.get_errno()}"
-    finally:
-        os.close(ruleset)
-    return f"abi {abi}"
-
-
-def no_network() -> str:
-    """Deny TCP, signals to other processes and abstract sockets, as far as the kernel's Landlock knows them."""
-    abi = _LIBC.syscall(444, None, 0, 1)
-    if abi < 4:
-        return f"absent: Landlock abi {abi}"
-    attributes = struct.pack("<QQQ", 0, 3, 3 if abi >= 6 else 0)
-    ruleset = _LIBC.syscall(444, attributes, ctypes.c_size_t(16 if abi < 6 else 24), 0)
-    if ruleset < 0:
-        return f"absent: errno {ctypes.get_errno()}"
-    try:
         if _LIBC.syscall(446, ruleset, 0) != 0:
             return f"absent: errno {ctypes.get_errno()}"
     finally:

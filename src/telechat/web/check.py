@@ -31,7 +31,9 @@ WEIGHTS = {
 GATES = ("loads", "shows")
 ADVICE = ("fits_phone", "named")
 IDLE = 3000  # milliseconds of the page's time that it is watched for before it is used
-_HIDE = "void (document.body.style.cssText += '; transition: none !important; opacity: 0 !important')"
+_HIDE = (
+    "void ((document.body ?? document.documentElement).style.cssText += '; transition: none !important; opacity: 0 !important')"
+)
 _FIELDS = ("type", "choose", "slide", "tick")
 
 

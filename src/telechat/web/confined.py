@@ -47,7 +47,7 @@ def _become_another_user(profile: str) -> None:
         try:
             for base, _, files in os.walk(profile):
                 for path in (base, *(os.path.join(base, name) for name in files)):
-                    os.chown(path, uid, uid)
+                    os.chown(path, uid, uid, follow_symlinks=False)
             with contextlib.suppress(OSError):
                 os.setgroups([])
             os.setgid(uid)
