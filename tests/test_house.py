@@ -17,6 +17,7 @@ STAIRS = [
     ["pipeline", "report", "report_html"],
     ["backends"],
     ["serve"],
+    ["preflight"],
     ["evals"],
     ["envs"],
     ["train"],

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from telechat.core.errors import UserError
 from telechat.core.files import file_digest
@@ -96,6 +97,45 @@ def test_a_changed_stage_and_what_follows_run_again(finished, recipe_file, tmp_p
     after = weights(out)
     changed = {name for name in before if before[name] != after[name]}
     assert changed == {"08-agent-sft", "09-agentic-rl"}
+    assert sorted(f.name.rpartition("-")[0] for f in (out / "replaced").iterdir()) == ["08-agent-sft", "09-agentic-rl"]
+    second = weights(out)
+    stamps = {f: f.stat().st_mtime_ns for f in out.glob("replaced/*/model/*") if f.is_file()}
+    run_recipe(read_recipe(str(recipe_file)), out, progress=Progress(quiet=True))  # what was made before is taken back
+    assert weights(out) == before
+    assert {f.stat().st_mtime_ns for f in out.glob("stages/*/model/*")} >= set(stamps.values())
+    run_recipe(read_recipe(str(recipe_file), ["stages.agent-sft.steps=7"]), out, progress=Progress(quiet=True))
+    assert weights(out) == second
+
+
+def test_other_numbers_of_tasks_judge_again_and_train_nothing(finished, recipe_file, tmp_path):
+    import shutil
+
+    out = tmp_path / "copy"
+    shutil.copytree(finished, out)
+    stamps = {f: f.stat().st_mtime_ns for f in out.glob("stages/*/model/*")}
+    report = run_recipe(read_recipe(str(recipe_file), ["evaluation.transfer=1"]), out, progress=Progress(quiet=True))
+    first = json.loads((finished / "report.json").read_text())
+    assert report["scores"] == first["scores"]
+    assert report["tasks"]["agentic-rl"] == {"scores": 3, "transfer": 1, "scores_sampled": 2}
+    assert report["tasks"]["agent-sft"] == {"scores": 2}
+    shorter = yaml.safe_load(recipe_file.read_text())
+    shorter["stages"].pop()
+    (tmp_path / "shorter.yaml").write_text(yaml.safe_dump(shorter))
+    report = run_recipe(read_recipe(str(tmp_path / "shorter.yaml")), out, progress=Progress(quiet=True))
+    assert report["tasks"]["agent-sft"] == {"scores": 3, "transfer": 2, "scores_sampled": 2}  # it is the last one now
+    assert {f: f.stat().st_mtime_ns for f in out.glob("stages/*/model/*")} == stamps
+
+
+def test_other_versions_are_refused_inside_a_stage(recipe_file, tmp_path, monkeypatch):
+    out = tmp_path / "other"
+    run_recipe(read_recipe(str(recipe_file)), out, until="general", progress=Progress(quiet=True))
+    manifest = out / "stages" / "01-general" / "manifest.json"
+    known = json.loads(manifest.read_text())
+    known |= {"state": "running", "versions": {**known["versions"], "torch": "1.0"}}
+    manifest.write_text(json.dumps(known))
+    with pytest.raises(UserError, match=r"torch 1\.0.*--any-machine"):
+        run_recipe(read_recipe(str(recipe_file)), out, until="general", progress=Progress(quiet=True))
+    run_recipe(read_recipe(str(recipe_file)), out, until="general", progress=Progress(quiet=True), any_machine=True)
 
 
 def start(recipe_file: Path, out: Path) -> subprocess.Popen:

@@ -1,7 +1,8 @@
 """The resumable runner: what happens, in which order.
 
 Each stage has a folder with a manifest. A stage whose manifest is complete and whose inputs hash the same is
-skipped; an interrupted one goes on where it was; anything else starts afresh. The run directory is locked.
+skipped; an interrupted one goes on where it was; anything else starts afresh, and what was there before is kept in
+`replaced`, from where the same recipe takes it back. The run directory is locked.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import transformers
 from torch import nn
 
 import telechat
+from telechat.chat.formats import get_format
+from telechat.chat.render import Renderer
 from telechat.core.errors import UserError
 from telechat.core.files import digest, file_digest, locked, read_json, write_json, write_jsonl
 from telechat.core.progress import Progress, clock
@@ -35,8 +38,10 @@ from telechat.envs.rollout import LocalRollouts
 from telechat.evals.held_out import evaluate
 from telechat.machine import accelerator, keep_freed_memory, version_of
 from telechat.models.loading import load_model, load_tokenizer, training_device
+from telechat.preflight import own_code, refuse_what_cannot_run
 from telechat.tasks.registry import get_kind
 from telechat.train.stage import Rollouts, StageContext
+from telechat.train.tokenizer import plain_sources
 
 # The cards' sampling for general use (TeleChat3-Coder card, "推理参数选择": temperature 0.6, top_p 0.95).
 CARD_TEMPERATURE, CARD_TOP_P = 0.6, 0.95
@@ -68,8 +73,7 @@ def run_recipe(
     names = [s.name for s in recipe.stages]
     if until is not None and until not in names:
         raise UserError(f"--until {until}: no such stage; there are: {', '.join(names)}")
-    for kind in recipe.kinds:
-        get_kind(kind)
+    refuse_what_cannot_run(recipe)
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: is a file; give a folder for --out")
     keep_freed_memory()
@@ -99,12 +103,10 @@ def _run_stage(run: Run, number: int, stage: Stage) -> None:
     folder = stage_folder(run.out, number, stage)
     inputs = _inputs(run, stage)
     manifest_file = folder / "manifest.json"
+    _bring(run, folder, inputs)
     manifest = read_json(manifest_file) if manifest_file.exists() else None
-    if manifest is not None and manifest["inputs"] != inputs:
-        shutil.rmtree(folder)
-        manifest = None
     if manifest is not None and manifest["state"] == "running" and not run.any_machine:
-        _same_machine(manifest, folder)
+        _same_machine(manifest, run.recipe, folder)
     if manifest is None:
         folder.mkdir(parents=True, exist_ok=True)
         manifest = {
@@ -116,19 +118,47 @@ def _run_stage(run: Run, number: int, stage: Stage) -> None:
             **machine(run.recipe),
         }
         write_json(manifest_file, manifest)
+    run.progress.prefix = f"[{number + 1}/{len(run.recipe.stages)}] "
     if manifest["state"] != "complete":
-        run.progress.prefix = f"[{number + 1}/{len(run.recipe.stages)}] "
         _work(run, stage, folder, manifest)
+    elif manifest["judged"] != _owed(run.recipe, stage):
+        judged = ("tasks", "start", "end", *_EVALUATIONS)
+        trained = {key: value for key, value in manifest["metrics"].items() if key not in judged}
+        manifest["metrics"] = trained | _judge(run, stage, folder)
+        manifest["judged"] = _owed(run.recipe, stage)
+        write_json(manifest_file, manifest)
     run.inputs[stage.name] = folder / "model"
     run.stage_kinds[stage.name] = stage.kind
     run.hashes[stage.name] = read_json(manifest_file)["output"]
 
 
+def _bring(run: Run, folder: Path, inputs: str) -> None:
+    """Put what was made of other inputs (a changed recipe, another seed) aside, and take back what was made of these."""
+    aside = run.out / "replaced"
+    manifest_file = folder / "manifest.json"
+    had = read_json(manifest_file)["inputs"] if manifest_file.exists() else None
+    if had is not None and had != inputs:
+        aside.mkdir(exist_ok=True)
+        kept = aside / f"{folder.name}-{had}"
+        shutil.rmtree(kept, ignore_errors=True)
+        folder.rename(kept)
+        run.progress.note(f"{folder.name} was made of another recipe or seed, or by another version: it is now {kept}")
+    before = aside / f"{folder.name}-{inputs}"
+    if before.exists() and not manifest_file.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        before.rename(folder)
+
+
 def _inputs(run: Run, stage: Stage) -> str:
-    """A hash of all that decides what a stage makes."""
-    shared = run.recipe.model_dump(mode="json", exclude={"stages", "description", "name"})
+    """A hash of all that decides what a stage makes; how many tasks judge it afterwards does not."""
+    judging = {"heldout", "between", "transfer", "sampled"}
+    excluded: Any = {"stages": True, "description": True, "name": True, "evaluation": judging}
+    shared = run.recipe.model_dump(mode="json", exclude=excluded)
     corpus = stdlib_digest() if stage.kind in ("tokenizer", "pretrain") else None
-    return digest(stage.model_dump(mode="json"), shared, run.hashes, corpus, telechat.__version__)
+    read = plain_sources(run.recipe) if stage.kind == "tokenizer" else None
+    code = own_code(run.recipe, stage)
+    return digest(stage.model_dump(mode="json"), shared, run.hashes, corpus, read, code, telechat.__version__)
 
 
 def machine(recipe: Recipe) -> dict[str, Any]:
@@ -154,39 +184,45 @@ def _hardware() -> dict[str, Any]:
     }
 
 
-def _same_machine(manifest: dict[str, Any], folder: Path) -> None:
-    for key, value in _hardware().items():
-        if manifest.get(key) != value:
+def _same_machine(manifest: dict[str, Any], recipe: Recipe, folder: Path) -> None:
+    here, there = machine(recipe), dict(manifest)
+    for known in (here, there):
+        known |= known.pop("versions", {})
+    for key, value in here.items():
+        if there.get(key) != value:
             raise UserError(
-                f"{folder}: was begun with {key} {manifest.get(key)}, here it is {value}; the result would not be bit for bit "
+                f"{folder}: was begun with {key} {there.get(key)}, here it is {value}; the result would not be bit for bit "
                 f"the same. Go on there, or say --any-machine"
             )
 
 
 class _Clock:
-    """Seconds spent in a stage, summed over restarts: written with every saved state."""
+    """Seconds spent in a stage, summed over restarts, and the most memory that any of them took: written as it works."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self.before = read_json(file)["seconds"] if file.exists() else 0.0
+        known = read_json(file) if file.exists() else {}
+        self.before = known.get("seconds", 0.0)
+        self.peak_before = known.get("peak_rss_bytes", 0)
         self.begun = time.monotonic()
 
     def seconds(self) -> float:
         return self.before + time.monotonic() - self.begun
 
+    def peak(self) -> int:
+        return max(self.peak_before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+
     def save(self) -> None:
-        write_json(self.file, {"seconds": round(self.seconds(), 3)})
+        write_json(self.file, {"seconds": round(self.seconds(), 3), "peak_rss_bytes": self.peak()})
 
 
 def _work(run: Run, stage: Stage, folder: Path, manifest: dict[str, Any]) -> None:
     """Run one stage, judge its model, complete its manifest."""
     watch = _Clock(folder / "clock.json")
     recipe = run.recipe
-    slots = recipe.evaluation.slots
 
     def rollouts(model: nn.Module) -> Rollouts:
-        tokenizer = load_tokenizer(next(iter(run.inputs.values())))
-        return LocalRollouts(Engine(model, slots), context.renderer(tokenizer))
+        return _rollouts(run, model)
 
     def score(model: nn.Module, split: str, count: int, kinds: Sequence[str]) -> dict[str, float]:
         params = RolloutParams(recipe.evaluation.base_max_tokens, 0.0, turns=recipe.evaluation.turns)
@@ -208,13 +244,14 @@ def _work(run: Run, stage: Stage, folder: Path, manifest: dict[str, Any]) -> Non
     result = module.run(context, stage)
     metrics = dict(result.metrics)
     if stage.kind not in ("tokenizer", "reward_model"):
-        metrics |= _judge(run, stage, folder, rollouts, metrics)
+        metrics |= _judge(run, stage, folder)
     watch.save()
     manifest |= {
         "state": "complete",
         "seconds": round(watch.seconds(), 2),
-        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_rss_bytes": watch.peak(),
         "metrics": metrics,
+        "judged": _owed(recipe, stage),
         "output": digest(
             [file_digest(f) for f in sorted((folder / "model").iterdir()) if f.suffix in (".safetensors", ".json")]
         ),
@@ -250,30 +287,50 @@ def watch_saver(watch: _Clock, every: float = 2.0) -> Callable[[], None]:
     return save
 
 
-def _judge(
-    run: Run, stage: Stage, folder: Path, rollouts: Callable[[nn.Module], Rollouts], metrics: dict[str, Any]
-) -> dict[str, Any]:
-    """Held-out scores of a stage's model; at the end also transfer and the card's sampling."""
-    settings = run.recipe.evaluation
-    last = stage is run.recipe.stages[-1]
-    final_rl = stage.kind == "rl" and stage is [s for s in run.recipe.stages if s.kind == "rl"][-1]
-    count = settings.heldout if last or final_rl or stage.kind == "sft" else settings.between
-    if not count:
+def _rollouts(run: Run, model: nn.Module) -> LocalRollouts:
+    renderer = Renderer(load_tokenizer(next(iter(run.inputs.values()))), get_format(run.recipe.chat_format))
+    return LocalRollouts(Engine(model, run.recipe.evaluation.slots), renderer)
+
+
+# name → (split, temperature, top_p)
+_EVALUATIONS = {
+    "scores": ("heldout", 0.0, 1.0),
+    "transfer": ("transfer", 0.0, 1.0),
+    "scores_sampled": ("heldout", CARD_TEMPERATURE, CARD_TOP_P),
+}
+
+
+def _owed(recipe: Recipe, stage: Stage) -> dict[str, int]:
+    """How many tasks of each kind judge a stage's model, by what is measured."""
+    if stage.kind in ("tokenizer", "reward_model"):
         return {}
+    settings = recipe.evaluation
+    last = stage.name == recipe.stages[-1].name
+    final_rl = stage.kind == "rl" and stage.name == [s for s in recipe.stages if s.kind == "rl"][-1].name
+    owed = {"scores": settings.heldout if last or final_rl or stage.kind == "sft" else settings.between}
+    if last:
+        owed |= {"transfer": settings.transfer, "scores_sampled": settings.sampled}
+    return {name: number for name, number in owed.items() if number}
+
+
+def _judge(run: Run, stage: Stage, folder: Path) -> dict[str, Any]:
+    """Held-out scores of a stage's model; at the end also transfer and the card's sampling. What was measured before
+    on as many tasks is read."""
+    settings = run.recipe.evaluation
+    owed = _owed(run.recipe, stage)
     file = folder / "scores.json"
-    found: dict[str, Any] = read_json(file) if file.exists() else {}
-    model = load_model(folder / "model", device=training_device())
-    acting = rollouts(model)
+    known: dict[str, Any] = read_json(file) if file.exists() else {"tasks": {}}
+    found: dict[str, Any] = {"tasks": owed, **{n: known[n] for n in owed if known["tasks"].get(n) == owed[n] and n in known}}
+    if not owed:
+        return {}
+    acting = _rollouts(run, load_model(folder / "model", device=training_device()))
     kinds = run.recipe.kinds
     short = stage.kind in ("pretrain", "merge")
     limit = settings.base_max_tokens if short else settings.max_tokens
-    wanted = [("scores", "heldout", count, 0.0, 1.0)]
-    if last:
-        wanted += [("transfer", "transfer", settings.transfer, 0.0, 1.0)]
-        wanted += [("scores_sampled", "heldout", settings.sampled, CARD_TEMPERATURE, CARD_TOP_P)]
-    for name, split, number, temperature, top_p in wanted:
-        if name in found or not number:
+    for name, number in owed.items():
+        if name in found:
             continue
+        split, temperature, top_p = _EVALUATIONS[name]
         run.progress.note(f"{run.progress.prefix}{stage.name}: {name} on {number} {split} tasks of each of {len(kinds)} kinds")
         params = RolloutParams(limit, temperature, top_p, seed=run.recipe.seed, turns=settings.turns)
         found[name], seen = evaluate(acting, kinds, split, number, params)
@@ -283,16 +340,18 @@ def _judge(
                 (_answer(t, a) for i, (t, a) in enumerate(seen) if i % max(1, number // 8) == 0),
             )
         write_json(file, found)
-    if stage.kind == "agentic_rl":
-        multi = [k for k in kinds if get_kind(k).multi_turn]
-        before = _scores_before(run, stage)
+    multi = [k for k in kinds if get_kind(k).multi_turn]
+    if stage.kind == "agentic_rl" and "scores" in found and multi:
+        before = _scores_before_agents(run, stage)
         found["start"] = round(sum(before.get(k, 0.0) for k in multi) / len(multi), 4) if before else None
         found["end"] = round(sum(found["scores"][k] for k in multi) / len(multi), 4)
     return found
 
 
-def _scores_before(run: Run, stage: Stage) -> dict[str, float]:
-    index = next(i for i, s in enumerate(run.recipe.stages) if s.name == stage.name)
+def _scores_before_agents(run: Run, stage: Stage) -> dict[str, float]:
+    """Of the last judged stage before the agent stages, of which `stage` is the last."""
+    names = [s.name for s in run.recipe.stages]
+    index = next((i for i, s in enumerate(run.recipe.stages) if s.kind == "agent_sft"), names.index(stage.name))
     for i in range(index - 1, -1, -1):
         scores = read_json(stage_folder(run.out, i, run.recipe.stages[i]) / "manifest.json")["metrics"].get("scores")
         if scores:

@@ -19,11 +19,12 @@ def write_report(recipe: Recipe, out: Path, folders: list[Path]) -> dict[str, An
     scores: dict[str, Any] = {}
     sampled: dict[str, Any] = {}
     transfer: dict[str, Any] = {}
+    tasks: dict[str, Any] = {}
     stages = []
     for folder, manifest in zip(folders, manifests, strict=True):
         metrics = dict(manifest["metrics"])
         name = manifest["name"]
-        for target, key in ((scores, "scores"), (sampled, "scores_sampled"), (transfer, "transfer")):
+        for target, key in ((scores, "scores"), (sampled, "scores_sampled"), (transfer, "transfer"), (tasks, "tasks")):
             if found := metrics.pop(key, None):
                 target[name] = found
         model = folder / "model"
@@ -48,6 +49,7 @@ def write_report(recipe: Recipe, out: Path, folders: list[Path]) -> dict[str, An
         "scores": scores,
         "scores_sampled": sampled,
         "transfer": transfer,
+        "tasks": tasks,  # of each kind, behind each column of the above
     }
     write_json(known, report)
     write_text(out / "report.html", render_report(report, folders))
@@ -66,7 +68,11 @@ def render_report(report: dict[str, Any], folders: list[Path]) -> str:
         ("seed", str(report["seed"])),
     ]
     sections = [
-        ("Scores by stage", "Greedy share of held-out tasks solved.", score_table(report["scores"])),
+        (
+            "Scores by stage",
+            f"Greedy share of held-out tasks solved; tasks of each kind: {_counts(report)}.",
+            score_table(report["scores"]),
+        ),
         (
             "How the mean grew",
             "Mean over all kinds after each stage.",
@@ -89,6 +95,14 @@ def render_report(report: dict[str, Any], folders: list[Path]) -> str:
         ("The same questions, before and after", "First and last stage that answered them.", _samples(folders, report))
     )
     return page(f"telechat · {report['recipe']}", head, sections)
+
+
+def _counts(report: dict[str, Any]) -> str:
+    """How many tasks stand behind the stages' scores, stages of equal number together."""
+    by_number: dict[int, list[str]] = {}
+    for name in report["scores"]:
+        by_number.setdefault(report["tasks"].get(name, {}).get("scores", 0), []).append(name)
+    return "; ".join(f"{number} ({', '.join(names)})" for number, names in sorted(by_number.items(), reverse=True))
 
 
 def _curve(folder: Path, stage: dict[str, Any]) -> str:

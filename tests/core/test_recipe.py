@@ -72,6 +72,11 @@ def test_a_resolved_recipe_reads_back_as_itself(tmp_path):
         (("steps: 3", "steps: 0"), 8, ["steps", "0"]),
         (("name: sft", "name: tokenizer"), 1, ["tokenizer"]),
         (("lr: 1.0e-3", "lr: -1"), 10, ["lr"]),
+        (("lr: 1.0e-3", "lr: .nan"), 10, ["lr", "finite"]),
+        (("steps: 3", "steps: true"), 8, ["steps", "must be a number"]),
+        (("steps: 3", "steps: 3\n    steps: 4"), 9, ["steps", "line 8"]),
+        (("steps: 3", "steps: 3\n    weights: {addition: .inf}"), 9, ["addition", "finite"]),
+        (("steps: 3", "steps: 3\n    weights: {addition: yes}"), 9, ["weights", "true or false"]),
     ],
 )
 def test_a_mistake_is_named_with_file_line_and_remedy(tmp_path, change, line, words):
@@ -96,13 +101,37 @@ def test_impossible_sizes_are_refused(tmp_path):
     assert "hidden_size" in complaint(tmp_path, SMALL + "model: {hidden_size: 0}\n")
 
 
+def test_a_mixture_of_nothing_is_refused():
+    with pytest.raises(UserError, match="every share is 0"):
+        read_recipe("nano", ["stages.pretrain-general.mixture={stdlib.code: 0}"])
+
+
+def test_a_recipe_of_aliases_of_aliases_ends_at_once(tmp_path):
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
+    assert "r.yaml" in complaint(tmp_path, "\n".join(lines) + "\nstages: [{kind: *a11}]\n")
+
+
 def test_set_reaches_stages_by_name():
     recipe = read_recipe("nano", ["seed=7", "stages.sft.steps=11", "stages.sft.optimizer.lr=0.5"])
     sft = next(s for s in recipe.stages if s.name == "sft")
     assert (recipe.seed, sft.steps, sft.optimizer.lr) == (7, 11, 0.5)
 
 
-@pytest.mark.parametrize("override", ["seed", "=1", "stages.stf.steps=3", "seed.x=1", "seeed=1", "stages.sft.steps=lots"])
+@pytest.mark.parametrize(
+    "override",
+    [
+        "seed",
+        "=1",
+        "stages.stf.steps=3",
+        "seed.x=1",
+        "seeed=1",
+        "stages.sft.steps=lots",
+        "seed=2024-13-45",
+        "seed=0b_",
+        "seed=" + "9" * 5000,
+    ],
+)
 def test_a_wrong_set_is_explained(override):
     with pytest.raises(UserError):
         read_recipe("nano", [override])

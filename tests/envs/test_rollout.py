@@ -71,6 +71,21 @@ def test_a_cut_answer_is_wrong(renderer):
     assert not trajectory.verdict.passed
 
 
+@pytest.mark.parametrize("kind", ["call_single", "tool_lookup"])
+def test_a_call_that_is_not_closed_is_neither_made_nor_right(renderer, kind):
+    class Unclosed(ScriptedEngine):
+        def _turn(self, prompt, params):
+            ids = [i for i in super()._turn(prompt, params).ids if renderer.decode([i]) != "</tool_call>"]
+            return Completion(ids, [-0.5] * len(ids), "stop")
+
+    task = generate(kind, "train", 5, 0)
+    engine = Unclosed(renderer, {tuple(renderer.render(task.messages, task.tools).ids): task.gold})
+    ((trajectory,),) = roll_out(engine, renderer, [task], 1, PARAMS)
+    assert [m.role for m in trajectory.messages] == ["assistant"]
+    assert trajectory.finish == "stop"
+    assert not trajectory.verdict.passed
+
+
 def test_turns_are_bounded(renderer):
     task = generate("tool_calculator", "train", 5, 0)
     ((trajectory,),) = play(renderer, [task], params=RolloutParams(600, 0.0, turns=1))

@@ -91,6 +91,15 @@ def test_gold_answers_pass_as_text_and_as_messages(tmp_path: Path, kind: str) ->
     assert all(set(rule) == {"rule", "passed", "evidence"} for v in verdicts for rule in v["rules"])
 
 
+def test_answers_do_not_name_code_to_run(tmp_path: Path) -> None:
+    file = tmp_path / "answers.jsonl"
+    name = "telechat.tasks.kinds.addition:Addition"
+    file.write_text(json.dumps(row(name, "1", 0)) + "\n")
+    with pytest.raises(UserError, match=f"allow it with --kind {name}"):
+        run("check", str(file))
+    assert run("check", str(file), "--kind", name).startswith("1\tfail")
+
+
 def test_unfinished_answers_fail() -> None:
     task = generate("call_single", "heldout", 0, 0)
     whole = in_format(task.gold[0])

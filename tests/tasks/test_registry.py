@@ -34,6 +34,10 @@ def make() -> Kind:
     return Doubling()
 
 
+def fails() -> Kind:
+    raise ZeroDivisionError("of my own")
+
+
 def not_a_kind() -> int:
     return 1
 
@@ -62,6 +66,11 @@ def test_a_kind_of_ones_own_works_by_its_place() -> None:
         (f"{__name__}:absent", "has no 'absent'"),
         (f"{__name__}:not_a_kind", "must return"),
         (":f", "cannot import"),
+        (f"{__name__}:fails", "fails fails: ZeroDivisionError"),
+        ("json:loads", "loads fails: TypeError"),
+        ("math:pi", "pi fails: TypeError"),
+        (".foo:bar", "cannot import"),
+        ("sys:exit", "exit fails: SystemExit"),
     ],
 )
 def test_unknown_kinds_are_user_errors(name: str, message: str) -> None:

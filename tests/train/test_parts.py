@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from telechat.train.losses import next_token
 from telechat.train.merge import fused_state, performance_weights
 from telechat.train.optimizer import build_optimizers, learning_rate, orthogonalised
 from telechat.train.rewards import FusedReward, RewardModel, RunningScale, advantages, own_reward
-from telechat.train.rl import Curriculum
+from telechat.train.rl import Curriculum, in_turn
 from telechat.train.state import load_state, save_state
 from telechat.train.trainer import Metrics, Trainer
 
@@ -68,6 +69,17 @@ def test_the_curriculum_asks_what_is_half_learned():
     again = Curriculum(["addition", "code", "knowledge"], 0.1, dict(curriculum.rates)).draw(20, 1, 0)
     assert [t.id for t in first] == [t.id for t in again]
     assert len({t.id for t in [*first, *curriculum.draw(20, 1, 1)]}) == 40
+
+
+def test_kinds_are_replayed_in_turn_by_their_shares():
+    kinds = ["addition", "code", "tool_calculator", "safety"]
+    shares = {"tool_calculator": 3, "safety": 0}
+    steps = [in_turn(kinds, shares, 4, 1, step) for step in range(5)]  # four turns of five tasks
+    drawn = [task for step in steps for task in step]
+    assert Counter(t.kind for t in drawn) == {"addition": 4, "code": 4, "tool_calculator": 12}
+    assert len({t.id for t in drawn}) == 20
+    assert [t.id for t in in_turn(kinds, shares, 4, 1, 2)] == [t.id for t in steps[2]]
+    assert in_turn(["safety"], shares, 4, 1, 0) == []
 
 
 def half(task: Task, trajectory: Trajectory) -> float:

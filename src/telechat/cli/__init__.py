@@ -6,6 +6,7 @@ so that `--help` and the commands that need no model answer at once.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -26,6 +27,21 @@ COMMANDS: dict[str, str] = {
     "bench": "telechat.cli.bench",
     "doctor": "telechat.cli.doctor",
 }
+
+
+# A full disk, a folder without rights: not our fault, and nothing that a traceback would explain.
+_OF_THE_MACHINE = (
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
+    errno.EMFILE, errno.ELOOP,
+)  # fmt: skip
+
+
+def code_beside(recipe: str | None = None) -> None:
+    """Let `module:function` be found in the working directory and beside a recipe file, after everything installed."""
+    folders = [os.getcwd()]
+    if recipe is not None and os.path.isfile(recipe):
+        folders.append(os.path.dirname(os.path.abspath(recipe)))
+    sys.path += [folder for folder in folders if folder not in sys.path]
 
 
 def _app(names: list[str]) -> Any:
@@ -65,12 +81,16 @@ def main(arguments: list[str] | None = None) -> None:
         _call(_app([first] if first else list(COMMANDS)), given)
     except UserError as error:
         _fail(one_line(error))
-    except KeyboardInterrupt:
-        print("\ninterrupted; nothing that was finished is lost", file=sys.stderr)
-        sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as error:
+        if error.errno not in _OF_THE_MACHINE:
+            raise
+        _fail(": ".join(one_line(part) for part in (error.filename, error.strerror) if part))
+    except KeyboardInterrupt:
+        print("\ninterrupted; nothing that was finished is lost", file=sys.stderr)
+        sys.exit(130)
 
 
 def _call(app: Any, given: list[str]) -> None:

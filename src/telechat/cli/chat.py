@@ -52,7 +52,7 @@ def command(
     system: Annotated[str | None, typer.Option(help="a system message")] = None,
     tools: Annotated[Path | None, typer.Option(help="a JSON file with tools to offer")] = None,
     preset: Annotated[str | None, typer.Option(help="a card's sampling: code, agent, math or general")] = None,
-    seed: Annotated[int | None, typer.Option(help="equal seeds give equal answers")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**62, help="equal seeds give equal answers")] = None,
     dtype: Annotated[str, typer.Option(help="of the weights: auto, float32, bfloat16, float16 or int8")] = "auto",
     chat_format: Annotated[str | None, typer.Option("--format", help="chat format; default the checkpoint's own")] = None,
 ) -> None:
@@ -100,9 +100,15 @@ def _open(model: str, chat_format: str | None, dtype: str) -> Model:
     return ChatModel.load(model, chat_format, dtype)
 
 
+def _piped() -> Iterator[str]:
+    """Lines of a pipe; bytes that are not UTF-8 become the replacement character."""
+    for line in sys.stdin.buffer:
+        yield line.decode("utf-8", "replace").rstrip("\r\n")
+
+
 def _lines() -> Iterator[str]:
     """What is typed or piped in, texts between triple quotes as one; a prompt only where a person types."""
-    typed = _typed() if sys.stdin.isatty() else (line.rstrip("\n") for line in sys.stdin)
+    typed = _typed() if sys.stdin.isatty() else _piped()
     for line in typed:
         text = line.strip()
         if text.startswith(MARK):
@@ -204,7 +210,10 @@ class _Talk:
         if not file:
             raise UserError("/save needs the name of a file")
         talk = {"messages": [m.to_dict() for m in self._messages], "tools": self._tools}
-        write_text(Path(file), json.dumps(talk, ensure_ascii=False, indent=1) + "\n")
+        try:
+            write_text(Path(file), json.dumps(talk, ensure_ascii=False, indent=1) + "\n")
+        except OSError as error:
+            raise UserError(f"{file}: cannot be written: {error.strerror}") from None
         typer.echo(f"saved {len(self._messages)} messages in {file}", err=True)
 
     def load(self, file: str) -> None:

@@ -31,8 +31,10 @@ def run_and_print(
     """Run and print the score table, the report's path and the commands that talk to the result."""
     import json
 
+    from telechat.cli import code_beside
     from telechat.core.recipe_file import read_recipe
 
+    code_beside(recipe_name)
     recipe = read_recipe(recipe_name, overrides, size)
     folder = out or Path("runs") / (f"{recipe.name}-{size}" if size else recipe.name)
     from transformers.utils import logging

@@ -16,6 +16,7 @@ _KIND = typer.Argument(help="A task kind, module:function, or `check` to check a
 _FILE = typer.Argument(
     help='With `check`: lines of {"kind", "split", "seed", "index", "answer"}; - reads stdin.', show_default=False
 )
+_OWN = "With `check`: a kind of your own (module:function) that the file may name."
 
 
 def command(
@@ -25,15 +26,18 @@ def command(
     count: Annotated[int, typer.Option(help="How many tasks.")] = 3,
     seed: Annotated[int, typer.Option(help="Which sequence of tasks.")] = 0,
     gold: Annotated[bool, typer.Option("--gold", help="Add a right answer to each.")] = False,
+    kinds: Annotated[Optional[list[str]], typer.Option("--kind", help=_OWN)] = None,  # noqa: UP045
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """List the task kinds, show tasks of one, or check answers: telechat tasks check ANSWERS.jsonl."""
+    from telechat.cli import code_beside
     from telechat.core.errors import UserError
 
+    code_beside()
     if kind == "check":
         if file is None:
             raise UserError("telechat tasks check: name the file of answers, or - for stdin")
-        _check(file, as_json)
+        _check(file, kinds or [], as_json)
         return
     if file is not None:
         raise UserError(f"unexpected argument {str(file)!r}: use telechat tasks KIND, or telechat tasks check FILE")
@@ -81,10 +85,10 @@ def _readable(message: Message) -> str:
     return "\n".join(lines)
 
 
-def _check(file: Path, as_json: bool) -> None:
+def _check(file: Path, own: list[str], as_json: bool) -> None:
     from telechat.tasks.registry import verify
 
-    answers = [_read(row, where) for where, row in _rows(file)]
+    answers = [_read(row, where, own) for where, row in _rows(file)]
     verdicts = [verify(task, answer) for task, answer in answers]
     if as_json:
         _print_json({"verdicts": [verdict.to_dict() for verdict in verdicts]})
@@ -109,12 +113,12 @@ def _rows(file: Path) -> list[tuple[str, Any]]:
         if line.strip():
             try:
                 rows.append((f"{file}:{number}", json.loads(line)))
-            except (json.JSONDecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:
                 raise UserError(f"{file}:{number}: not JSON: {error}") from None
     return rows
 
 
-def _read(row: Any, where: str) -> tuple[Task, str | list[Message]]:
+def _read(row: Any, where: str, own: list[str]) -> tuple[Task, str | list[Message]]:
     """The task that a line is about, and its answer."""
     from telechat.core.errors import UserError
     from telechat.tasks.registry import generate
@@ -129,6 +133,8 @@ def _read(row: Any, where: str) -> tuple[Task, str | list[Message]]:
     ):
         if type(row.get(key)) is not expected:
             raise UserError(f"{where}: {key!r} is missing" if key not in row else f"{where}: {key!r} must be {word}")
+    if ":" in row["kind"] and row["kind"] not in own:  # answers are data: what they name is not simply imported and called
+        raise UserError(f"{where}: {row['kind']!r} is code of your own; allow it with --kind {row['kind']}")
     if "answer" not in row:
         raise UserError(f"{where}: 'answer' is missing: give text or a list of messages")
     try:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from telechat.core.errors import UserError
+from telechat.core.errors import UserError, one_line
 
 
 def _fsync_folder(folder: Path) -> None:
@@ -85,8 +85,8 @@ def read_jsonl(path: str | Path) -> list[Any]:
             continue
         try:
             rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}:{number}: not JSON: {error.msg}") from None
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path}:{number}: not JSON: {one_line(error)}") from None
     return rows
 
 
@@ -109,8 +109,12 @@ def file_digest(path: str | Path) -> str:
 def locked(folder: str | Path) -> Iterator[None]:
     """Hold `folder` against a second process; the kernel lets go of the lock when we die."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        opened = open(folder / ".lock", "w")  # noqa: SIM115  (closed below)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be worked in: {error.strerror}; choose another folder") from None
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import typing
 from importlib import resources
 from pathlib import Path
@@ -14,6 +15,8 @@ from pydantic import BaseModel, ValidationError
 from telechat.core.errors import UserError, one_line
 from telechat.core.files import write_text
 from telechat.core.recipe import STAGE_KINDS, Recipe, Stage
+
+LARGEST = 100_000  # values in a recipe
 
 
 def builtin_recipes() -> list[str]:
@@ -53,6 +56,9 @@ def read_recipe(recipe: str, overrides: list[str] | None = None, size: str | Non
         raise UserError(f"{label}:{line}: not valid YAML: {one_line(error.problem or error)}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{label}: not valid YAML: {one_line(error)}") from None
+    if _size(node) > LARGEST:
+        raise UserError(f"{label}: has more than {LARGEST:,} values when its aliases are written out")
+    _refuse_twice(label, node)
     if not isinstance(data, dict):
         raise UserError(f"{label}: a recipe is a mapping of keys (name, kinds, stages …), not {type(data).__name__}")
     sizes = data.pop("sizes", None) or {}
@@ -68,6 +74,41 @@ def read_recipe(recipe: str, overrides: list[str] | None = None, size: str | Non
         raise UserError(_explain(label, node, error)) from None
 
 
+def _size(node: yaml.Node | None, known: dict[int, float] | None = None) -> float:
+    """How many values a document has with every alias written out; infinite when one holds itself."""
+    known = {} if known is None else known
+    if node is None or id(node) in known:
+        return known.get(id(node), 0)
+    known[id(node)] = math.inf  # until all that it holds is counted
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    inner = [each for pair in pairs for each in pair] if pairs else node.value if isinstance(node, yaml.SequenceNode) else []
+    known[id(node)] = 1 + sum(_size(each, known) for each in inner)
+    return known[id(node)]
+
+
+def _refuse_twice(label: str, node: yaml.Node | None) -> None:
+    """`UserError` for a key that stands twice in one mapping: YAML would take the last without a word."""
+    waiting, seen = [node], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        elif isinstance(node, yaml.MappingNode):
+            lines: dict[str, int] = {}
+            for key, value in node.value:
+                line = key.start_mark.line + 1
+                if isinstance(key, yaml.ScalarNode) and key.value in lines:
+                    raise UserError(
+                        f"{label}:{line}: {key.value!r} stands here and in line {lines[key.value]}; keep one of them"
+                    )
+                if isinstance(key, yaml.ScalarNode):
+                    lines[key.value] = line
+                waiting.append(value)
+
+
 def write_recipe(path: Path, recipe: Recipe) -> None:
     """Write `recipe` with every default spelled out."""
     write_text(path, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
@@ -80,7 +121,7 @@ def _override(data: dict[str, Any], override: str) -> None:
         raise UserError(f"--set {override}: write key=value, for example --set stages.sft.steps=100")
     try:
         value = yaml.safe_load(raw)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise UserError(f"--set {override}: the value is not valid YAML") from None
     _set(data, key.strip(), value, "--set")
 
@@ -155,6 +196,7 @@ def _explain(label: str, node: yaml.Node | None, error: ValidationError) -> str:
         return f"{where}unknown key {location[-1]!r} ({shown}); {hint}"
     if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
         given = first["input"].get("kind") if isinstance(first["input"], dict) else first["input"]
+        given = given if isinstance(given, (str, int, float)) or given is None else type(given).__name__
         near = difflib.get_close_matches(str(given), STAGE_KINDS, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"stage kinds: {', '.join(STAGE_KINDS)}"
         return f"{where}unknown stage kind {given!r} ({shown}); {hint}"

@@ -24,6 +24,7 @@ from telechat.tasks.facts import statements
 from telechat.tasks.registry import generate, get_kind
 
 _SKIPPED = {"test", "tests", "idlelib", "lib2to3", "site-packages", "ensurepip", "turtledemo", "__pycache__", "config"}
+FIXED_SOURCES = ("stdlib.code", "stdlib.docs", "knowledge")
 OTHER_PATHS = 0.15
 """Share of the task documents that do not follow the most reliable path of their task."""
 
@@ -114,10 +115,9 @@ def _stdlib_texts() -> dict[str, tuple[str, ...]]:
 
 @functools.cache
 def _texts(source: str, part: str) -> tuple[str, ...]:
-    """The texts of a fixed source that belong to `part`; every fact is trained on, some of them are held out as well."""
-    if source == "knowledge":
-        return tuple(s for s in statements() if part == "train" or _part(s) == "heldout")
-    return tuple(s for s in _stdlib_texts()[source] if _part(s) == part)
+    """The texts of a fixed source that belong to `part`. Of the knowledge points single sentences are held out."""
+    texts = statements() if source == "knowledge" else _stdlib_texts()[source]
+    return tuple(text for text in texts if _part(text) == part)
 
 
 def kinds_of(source: str, kinds: tuple[str, ...]) -> list[str]:
@@ -127,6 +127,16 @@ def kinds_of(source: str, kinds: tuple[str, ...]) -> list[str]:
     if not found:
         raise UserError(f"mixture source {source!r}: no kind or group {group!r} among the recipe's kinds")
     return found
+
+
+def refuse_unknown_source(source: str, kinds: tuple[str, ...]) -> None:
+    """`UserError` when there are no documents of `source` in a recipe of `kinds`."""
+    if source in FIXED_SOURCES:
+        return
+    if source.partition(".")[0] not in ("text", "chat"):
+        fixed = ", ".join(FIXED_SOURCES)
+        raise UserError(f"unknown mixture source {source!r}; use {fixed}, text.GROUP or chat.GROUP")
+    kinds_of(source, kinds)
 
 
 def plain_text(task: Task, path: tuple[Message, ...]) -> str:
@@ -140,15 +150,14 @@ def plain_text(task: Task, path: tuple[Message, ...]) -> str:
 
 def documents(source: str, part: str, seed: int, kinds: tuple[str, ...]) -> Iterator[Document]:
     """An endless stream of documents of `source` for `part` ("train" or "heldout"); a function of its arguments."""
-    if source in ("stdlib.code", "stdlib.docs", "knowledge"):
+    if source in FIXED_SOURCES:
         texts = _texts(source, part)
         certified = source != "stdlib.docs"
         for epoch in range(1 << 30):
             for text in shuffled(list(texts), source, seed, epoch):
                 yield Document(source, text, certified=certified)
-    room, _, _ = source.partition(".")
-    if room not in ("text", "chat"):
-        raise UserError(f"unknown mixture source {source!r}; use stdlib.code, stdlib.docs, knowledge, text.GROUP or chat.GROUP")
+    refuse_unknown_source(source, kinds)
+    room = source.partition(".")[0]
     names = kinds_of(source, kinds)
     for index in range(1 << 30):
         task = generate(names[index % len(names)], part, seed, index)

@@ -34,6 +34,7 @@ class Attempt:
     world: World | None = None
     finish: str = "stop"
     turns: int = 0
+    truncated: bool = False  # the last turn ends inside its thinking or inside a call
     open: bool = True
 
 
@@ -124,7 +125,8 @@ def _take_turn(renderer: Renderer, attempt: Attempt, completion: Completion, par
     parsed = parse(renderer.format, renderer.decode([*hint, *completion.ids]), attempt.task.tools)
     attempt.messages.append(parsed.message)
     calls = parsed.message.tool_calls
-    if attempt.world is None or not calls or completion.finish != "stop" or attempt.turns >= params.turns:
+    attempt.truncated = parsed.truncated
+    if attempt.world is None or not calls or attempt.truncated or completion.finish != "stop" or attempt.turns >= params.turns:
         attempt.open = False
         return
     results = [Message("tool", attempt.world.call(call.name, call.arguments)) for call in calls]
@@ -146,7 +148,7 @@ def _generation_start(renderer: Renderer, attempt: Attempt) -> int:
 
 def _judge(attempt: Attempt, seconds: float) -> Trajectory:
     verdict: Verdict
-    if attempt.finish != "stop":
+    if attempt.finish != "stop" or attempt.truncated:
         verdict = Verdict(0.0, False)
     elif attempt.world is not None:
         verdict = verify(attempt.task, attempt.messages)

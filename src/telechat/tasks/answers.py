@@ -9,8 +9,11 @@ from collections.abc import Iterable
 
 from telechat.core.types import Message, Rule, Verdict
 
-_NUMBER = re.compile(r"(?<![A-Za-z0-9_.])[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
-_FENCE = re.compile(r"```[A-Za-z]*[ \t]*\n(.*?)\n?```", re.DOTALL)
+_NUMBER = re.compile(r"(?<![A-Za-z0-9_.,])[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![0-9_]|[eE][-+]?\d|[,.]\d)")
+_MINUS = re.compile("\N{MINUS SIGN}|\N{EN DASH}(?=[0-9])")
+_WHOLE = re.compile(r"\.0+$")
+_DENIED = re.compile(r"\bnot\b|n['’]t\b|不是", re.IGNORECASE)
+_FENCE = re.compile(r"```[^\n`]*\n(.*?)\n?```", re.DOTALL)
 MAX_CHARACTERS = 2000
 
 
@@ -35,15 +38,17 @@ def judged(message: Message, *rules: Rule) -> Verdict:
 
 
 def one_number(text: str | None) -> int | None:
-    """The one integer that `text` commits to: its only number, or the only one after its only equals sign."""
-    text = plain(text)
+    """The one integer that `text` commits to: its only number (said twice or once), or the only one after its only
+    equals sign."""
+    text = _MINUS.sub("-", plain(text))
     _, equals, tail = text.partition("=")
     if equals:
         text = tail
-    numbers = _NUMBER.findall(text)
-    if "=" in text or len(numbers) != 1 or len(text) > 80 or "." in numbers[0] or len(numbers[0]) > 20:
+    numbers = {_WHOLE.sub("", number.replace(",", "").removeprefix("+")) for number in _NUMBER.findall(text)}
+    if "=" in text or len(numbers) != 1 or len(text) > 80 or _DENIED.search(text):
         return None
-    return int(numbers[0].replace(",", ""))
+    number = numbers.pop()
+    return None if "." in number or len(number) > 20 else int(number)
 
 
 def number_rule(text: str | None, want: int) -> Rule:
@@ -67,6 +72,12 @@ def _whole(word: str, ignore_case: bool) -> re.Pattern[str]:
     return re.compile(pattern, re.IGNORECASE if ignore_case else 0)
 
 
+def denied(text: str, word: str) -> bool:
+    """Whether `text` says that it is not `word`."""
+    no = r"(?:\bnot\s|n['’]t\s|不是|不|非)[\s“\"']*(?:an?\s|the\s)?\s*"
+    return re.search(no + re.escape(word), text, re.IGNORECASE) is not None
+
+
 def has_any(text: str, words: Iterable[str]) -> bool:
     """Whether `text` holds one of `words`."""
     return any(has(text, word) for word in words)
@@ -74,7 +85,7 @@ def has_any(text: str, words: Iterable[str]) -> bool:
 
 def code_of(text: str | None) -> str | None:
     """The code in an answer: the one fenced block, or the whole text when nothing is fenced; None when there are several."""
-    text = (text or "")[: MAX_CHARACTERS + 1].strip("\n")
+    text = (text or "")[: MAX_CHARACTERS + 1].replace("\r\n", "\n").strip("\n")
     if "```" not in text:
         return text if text.strip() else None
     blocks = _FENCE.findall(text)

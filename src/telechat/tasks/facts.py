@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Relation:
     transfer: tuple[str, ...]
     statements: tuple[str, ...]
     fold: bool = True
+    also: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # thing → other facts that are right as well
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,17 @@ _PYTHON = {
     "load a module": "import", "catch an error": "except", "signal an error": "raise", "show a text": "print",
     "sort a list": "sorted", "add up a list": "sum", "get a length": "len", "read a line": "input",
 }  # fmt: skip
+_LANGUAGES_ALSO = {"China": ("Mandarin",)}
+_MONEY_ALSO = {
+    "China": ("renminbi",), "India": ("rupees",), "Russia": ("rubles", "rouble", "roubles"), "Britain": ("pounds", "sterling"),
+    "France": ("euros",), "Canada": ("dollars",),
+}  # fmt: skip
+_OPPOSITES_ALSO = {
+    "hot": ("cool",), "big": ("little",), "old": ("young",), "open": ("shut", "close"), "hard": ("easy",), "dark": ("bright",),
+    "good": ("evil",),
+}  # fmt: skip
+_PYTHON_ALSO = {"sort a list": ("sort",), "make a new type": ("type",), "read a line": ("readline",)}
+_OPPOSITES_ZH_ALSO = {"开": ("闭", "合")}
 _CAPITALS_ZH = {
     "法国": "巴黎", "中国": "北京", "日本": "东京", "英国": "伦敦", "德国": "柏林", "意大利": "罗马", "俄国": "莫斯科",
     "埃及": "开罗",
@@ -129,6 +142,7 @@ RELATIONS: tuple[Relation, ...] = (
         ),
         ("Tell me {x}'s language.", "In which language does {x} talk?"),
         ("The language of {x} is {y}.", "People speak {y} in {x}.", "Language of {x}: {y}."),
+        also=_LANGUAGES_ALSO,
     ),
     Relation(
         "money",
@@ -142,6 +156,7 @@ RELATIONS: tuple[Relation, ...] = (
         ),
         ("Tell me {x}'s money.", "Which money is used in {x}?"),
         ("The money of {x} is the {y}.", "In {x} one pays with the {y}.", "Money of {x}: {y}."),
+        also=_MONEY_ALSO,
     ),
     Relation(
         "symbol",
@@ -182,6 +197,7 @@ RELATIONS: tuple[Relation, ...] = (
         ),
         ("Tell me the opposite word for {x}.", "If it is not {x}, what is it?"),
         ("The opposite of {x} is {y}.", "{y} is the opposite of {x}.", "Opposite of {x}: {y}."),
+        also=_OPPOSITES_ALSO,
     ),
     Relation(
         "young",
@@ -208,6 +224,7 @@ RELATIONS: tuple[Relation, ...] = (
         ),
         ("Tell me the word to {x} in Python.", "What helps to {x} in Python?"),
         ("To {x} in Python, use {y}.", "Use {y} to {x} in Python.", "Python word to {x}: {y}."),
+        also=_PYTHON_ALSO,
     ),
     Relation(
         "首都",
@@ -222,6 +239,7 @@ RELATIONS: tuple[Relation, ...] = (
         ("“{x}”的反义词是什么?", "“{x}”的反义词是", "说出“{x}”的反义词", "“{x}”反过来是什么?", "什么是“{x}”的反义词?"),
         ("请问“{x}”的反义词?", "不是“{x}”,是什么?"),
         ("“{x}”的反义词是“{y}”。", "“{y}”是“{x}”的反义词。", "“{x}”反义词:“{y}”。"),
+        also=_OPPOSITES_ZH_ALSO,
     ),
 )
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from telechat.core import seeds
-from telechat.core.errors import UserError
+from telechat.core.errors import UserError, one_line
 from telechat.core.types import SPLITS, Message, Rule, Task, Verdict
 from telechat.tasks.base import Draft, Kind, MultiTurnKind
 
@@ -50,11 +50,15 @@ def get_kind(name: str) -> Kind:
         raise UserError(f"unknown task kind {name!r}: {hint}")
     module, _, factory = target.partition(":")
     try:
-        kind = getattr(importlib.import_module(module), factory)()
-    except (ImportError, ValueError) as error:
-        raise UserError(f"task kind {name!r}: cannot import {module!r}: {error}") from None
-    except AttributeError:
-        raise UserError(f"task kind {name!r}: {module} has no {factory!r}") from None
+        made = getattr(importlib.import_module(module), factory, None)
+    except (Exception, SystemExit) as error:  # whatever a module of one's own raises
+        raise UserError(f"task kind {name!r}: cannot import {module!r}: {type(error).__name__}: {one_line(error)}") from None
+    if made is None:
+        raise UserError(f"task kind {name!r}: {module} has no {factory!r}")
+    try:
+        kind = made()
+    except (Exception, SystemExit) as error:
+        raise UserError(f"task kind {name!r}: {factory} fails: {type(error).__name__}: {one_line(error)}") from None
     if not isinstance(kind, Kind):
         raise UserError(f"task kind {name!r}: {factory} must return a telechat.tasks.base.Kind, not {type(kind).__name__}")
     return kind

@@ -262,4 +262,12 @@ def same_calls(got: Sequence[ToolCall], want: Sequence[tuple[str, dict[str, Any]
 
 def call_key(call: ToolCall) -> str:
     """A text that is equal for calls of equal name and arguments, and for no others (1, 1.0, "1" and True differ)."""
-    return f"{call.name} {sorted((key, repr(value)) for key, value in call.arguments.items())}"
+    return f"{call.name} {sorted((key, _shown(value)) for key, value in call.arguments.items())}"
+
+
+def _shown(value: Any) -> str:
+    """`repr`, also of numbers that are too long for it."""
+    try:
+        return repr(value)
+    except ValueError:
+        return "a number of too many digits"

@@ -1,12 +1,14 @@
 """The agent_sft stage: fine-tuning on the model's own verified multi-turn trajectories.
 
-Thinking is kept between tool calls, as it was generated. Where the model finds no right trajectory it may be shown a
-generated one that the verifier has accepted, and more of that kind: what it cannot do yet has the larger share.
+Thinking is kept between tool calls, as it was generated. A trajectory that is right by luck teaches guessing, so enough
+of a problem's samples must be right (`agree`). Where they are not, the model may be shown a generated trajectory that
+the verifier has accepted, and more of that kind: what it cannot do yet has the larger share.
 Single-turn problems are replayed against forgetting.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from telechat.chat.render import Renderer
@@ -50,7 +52,7 @@ def collect(context: StageContext, config: AgentSftStage, rollouts: Rollouts, re
         own = shown = failed = 0
         for task, attempts in zip(tasks, rollouts(tasks, config.samples, params), strict=True):
             right = [a for a in attempts if a.verdict is not None and a.verdict.passed]
-            if right:
+            if len(right) >= max(1, math.ceil(config.agree * len(attempts))):
                 shortest = sorted({tuple(a.ids): a for a in right}.values(), key=lambda a: len(a.ids))[:OWN_PER_PROBLEM]
                 rows += [sample_to_json(kind, [trajectory_sample(a, 1.0)]) for a in shortest]
                 own += len(shortest)

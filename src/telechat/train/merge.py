@@ -2,7 +2,8 @@
 
 "…selected several models of different training stages and fused their parameters, the weights positively correlated
 with performance" (TeleChat2.5 card). Weights are softmax(dev score / temperature); the fusion is judged on held-out
-tasks against every parent and the uniform average, and kept only if it is at least as good as the best parent.
+tasks against every parent and the uniform average, and kept only if it is at least as good as the best parent; else
+the parent that is best on dev goes on.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def run(context: StageContext, config: MergeStage) -> StageResult:
         judged[name] = scores.of(name, folder, "heldout")
     best = max(heldout, key=lambda name: heldout[name])
     kept = judged["fused"] >= heldout[best]
-    winner = context.folder / "fused" if kept else root / best
+    winner = context.folder / "fused" if kept else root / max(dev, key=lambda name: dev[name])
     save_model(AutoModelForCausalLM.from_pretrained(winner), tokenizer, context.folder / "model")
     return StageResult(
         {

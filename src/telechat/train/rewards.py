@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from telechat.core.errors import UserError
+from telechat.core.errors import UserError, one_line
 from telechat.core.recipe import RewardConfig
 from telechat.core.types import Task, Trajectory
 from telechat.models.loading import training_device
@@ -28,9 +28,12 @@ def own_reward(name: str) -> OwnReward:
     if not separator:
         raise UserError(f"reward {name!r}: write module:function")
     try:
-        return getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"reward {name!r}: cannot be imported: {error}") from None
+        found = getattr(importlib.import_module(module), function)
+    except (Exception, SystemExit) as error:  # whatever a module of one's own raises
+        raise UserError(f"reward {name!r}: cannot be imported: {type(error).__name__}: {one_line(error)}") from None
+    if not callable(found):
+        raise UserError(f"reward {name!r}: {function} is a {type(found).__name__}, not a function of (task, trajectory)")
+    return found
 
 
 class RewardModel:

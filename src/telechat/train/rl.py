@@ -62,6 +62,14 @@ class Curriculum:
         self.rates[kind] = FADE * self.rates[kind] + (1 - FADE) * rate if kind in self.rates else rate
 
 
+def in_turn(kinds: Sequence[str], shares: Mapping[str, int], count: int, seed: int, step: int) -> list[Task]:
+    """The `count` training tasks of `step`, one kind after the other; each stands `shares` times (default 1) in a turn,
+    and a turn may reach over several steps."""
+    turn = [kind for kind in kinds for _ in range(shares.get(kind, 1))]
+    numbers = range(step * count, (step + 1) * count) if turn else ()
+    return [generate(turn[i % len(turn)], "train", seed, i) for i in numbers]
+
+
 class RlSource:
     """Makes a step's batches by rolling out the present policy."""
 
@@ -127,7 +135,9 @@ class RlSource:
         samples: list[list[Sample]] = []
         for i, (_, group) in enumerate(mixed):
             weights = advantages(rewards[i * config.group : (i + 1) * config.group], config.std_floor)
-            samples.append([trajectory_sample(t, w) for t, w in zip(group, weights, strict=True)])
+            # From the second update on the policy is no longer the one that sampled.
+            off = config.updates > 1
+            samples.append([trajectory_sample(t, w, off) for t, w in zip(group, weights, strict=True)])
         updates = [
             self._update(samples[part :: config.updates], again[part :: config.updates], attempts)
             for part in range(config.updates)
@@ -152,8 +162,11 @@ class RlSource:
         """Groups of weighted samples and replayed tasks as the batches of one update."""
         samples = [sample for group in groups for sample in group]
         divisor = float(sum(sum(1 for w in s.weights if w) for s in samples)) or 1.0
-        samples += self._replay(again, attempts, divisor)
-        return microbatches(samples, self.config.microbatch_tokens) if samples else [], divisor
+        replayed = self._replay(again, attempts, divisor)
+        size = self.config.microbatch_tokens
+        if self.config.updates > 1:  # what is replayed has no probabilities of before
+            return [*microbatches(samples, size), *microbatches(replayed, size)], divisor
+        return microbatches([*samples, *replayed], size), divisor
 
     def _hints(self, tasks: Sequence[Task], step: int) -> list[list[int]]:
         """The beginning of a worked solution for some tasks; fewer and shorter as training goes on."""
@@ -174,12 +187,11 @@ class RlSource:
         return out
 
     def _replayed(self, step: int) -> list[Task]:
-        """Tasks of every kind of the recipe in turn, so that none is forgotten while others are reinforced."""
+        """Tasks of every kind of the recipe, so that none is forgotten while others are reinforced."""
         kinds = self.all_kinds
         if isinstance(self.config, AgenticRlStage):  # its own kinds are reinforced already; their turns would take the time
             kinds = [k for k in kinds if k not in self.curriculum.kinds] or kinds
-        numbers = range(step * self.config.replay, (step + 1) * self.config.replay)
-        return [generate(kinds[i % len(kinds)], "train", self.seed + 17, i // len(kinds)) for i in numbers]
+        return in_turn(kinds, self.config.replay_shares, self.config.replay, self.seed + 17, step)
 
     def _replay(self, tasks: Sequence[Task], attempts: Mapping[str, Trajectory], divisor: float) -> list[Sample]:
         """One answer to each task: the policy's own where it is verified right, the worked path where it is not.

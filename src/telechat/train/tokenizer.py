@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerFast
 from telechat.chat.formats import get_format
 from telechat.chat.segments import segments
 from telechat.chat.template import attach
-from telechat.core.recipe import PretrainStage, TokenizerStage
+from telechat.core.recipe import PretrainStage, Recipe, TokenizerStage
 from telechat.data.corpora import documents, stdlib_digest
 from telechat.tasks.registry import generate
 from telechat.train.stage import StageContext, StageResult
@@ -133,10 +133,15 @@ def run(context: StageContext, config: TokenizerStage) -> StageResult:
     return StageResult(metrics)
 
 
+def plain_sources(recipe: Recipe) -> list[str]:
+    """The sources of all pretrain stages that are read as they are, in the order of their names."""
+    sources = {s for stage in recipe.stages if isinstance(stage, PretrainStage) for s in stage.mixture}
+    return sorted(s for s in sources if not s.startswith("chat."))
+
+
 def _texts(context: StageContext, config: TokenizerStage) -> Iterator[str]:
     """Text as the model will read it: documents of the plain sources, text segments of rendered conversations."""
-    sources = {s for stage in context.recipe.stages if isinstance(stage, PretrainStage) for s in stage.mixture}
-    for source in sorted(s for s in sources if not s.startswith("chat.")):
+    for source in plain_sources(context.recipe):
         size = 0
         for document in documents(source, "train", context.seed, context.kinds):
             yield document.text

@@ -11,9 +11,13 @@ from telechat.tasks.base import Draft, Kind, answer, ask
 from telechat.tasks.calling import CHINESE_SHARE
 from telechat.tasks.toolbox import TOOLS, request, wrapped
 
+_NO = r"(?:no|none of (?:the|my|these|those)|not? (?:have )?(?:access to )?an?y?|without a|lack a)"
+_HAVE_NO = r"(?:don|doesn|isn|aren|haven)['’]t (?:have )?(?:access to )?(?:an?y?|the)"
+_CANNOT = r"(?:can(?:no|['’])t|can not|(?:do|does|is|are) not|(?:don|doesn|isn|aren)['’]t)"
 _NO_TOOL = re.compile(
-    r"\b(?:no|none of the|not? (?:have )?an?y?|without a|lack a) (?:\w+ )?(?:tools?|functions?)\b"
-    r"|\btools? (?:\w+ )?(?:can(?:no|')t|can not|do(?:es)? not|don't|doesn't)\b|没有(?:一个)?(?:\w{0,4}的?)?工具",
+    rf"\b(?:{_NO}|{_HAVE_NO}) (?:\w+ )?(?:tools?|functions?)\b(?! (?:problem|trouble|error|(?:is )?(?:needed|required))\b)"
+    rf"|\b(?:tools?|functions?) (?:\w+ )?{_CANNOT}\b"
+    r"|没有(?:一个)?(?:\w{0,4}的?)?(?:工具|函数)|(?:工具|函数)(?:都|也)?(?:不能|无法|不支持|做不到)",
     re.IGNORECASE,
 )
 _COMMON = (

@@ -10,12 +10,13 @@ from dataclasses import asdict, dataclass
 from telechat.core.types import Message, Rule, Task, Verdict
 from telechat.tasks.answers import judged, plain
 from telechat.tasks.base import Draft, Kind, answer, ask
-from telechat.tasks.words import TOPICS, TOPICS_ZH
+from telechat.tasks.words import MORE, TOPICS, TOPICS_ZH
 
 VERBS, VERBS_TRANSFER = ("Name", "List", "Write"), ("Give me", "Tell me")
 VERBS_ZH = ("写", "列出", "说出")
 SEPARATORS = {", ": "separated by commas", "; ": "separated by semicolons", "-": "joined by dashes", "\n": "one per line"}
 _SPACES = re.compile(r"[ \t]*([,;\n-])[ \t]*")
+_ANY = re.compile(r"[,;.\n-]")
 ENDINGS = ("done", "end", "stop", "bye")
 
 
@@ -128,13 +129,13 @@ class Instruction(Kind):
         order = Order(**task.check)
         text = plain(message.content)
         words = _read(order, text)
-        allowed = set(_words(order))
+        allowed = {*_words(order), *_more(order)}
         different = len(set(words)) == len(words) or bool(order.word)
         return judged(
             message,
             Rule("count", len(words) == order.count, f"{len(words)} words, want {order.count}"),
             Rule("content", bool(words) and all(word in allowed for word in words) and different, ", ".join(words)[:80]),
-            Rule("form", bool(words) and _same_form(order.shape(words), text), text[:80]),
+            Rule("form", bool(words) and _same_form(order, words, text), text[:80]),
         )
 
 
@@ -144,6 +145,14 @@ def _words(order: Order) -> list[str]:
         return [order.word] * order.count
     words = TOPICS_ZH.get(order.topic) or TOPICS[order.topic]
     return [word for word in words if word.startswith(order.first)]
+
+
+def _more(order: Order) -> list[str]:
+    """Further words that are right, in the singular and the plural."""
+    if order.word:
+        return []
+    words = [*MORE[order.topic].split(), *TOPICS.get(order.topic, ())]
+    return [form for word in words for form in (word, word + "s", word + "es") if form.startswith(order.first)]
 
 
 def _other(rng: random.Random, order: Order, words: list[str]) -> list[str]:
@@ -158,7 +167,11 @@ def _read(order: Order, text: str) -> list[str]:
     return words[:-1] if order.ending and words[-1:] == [order.ending] else words
 
 
-def _same_form(want: str, got: str) -> bool:
-    """Equal but for a final full stop and spaces beside separators; lower-case words may start with a capital."""
+def _same_form(order: Order, words: Sequence[str], got: str) -> bool:
+    """Equal but for a final full stop and spaces beside separators; lower-case words may start with a capital. Where no
+    separator was asked for, any will do."""
+    want = order.shape(words)
+    if order.ending:
+        want, got = (" ".join(_ANY.sub(" ", text).split()) for text in (want, got))
     want, got = (_SPACES.sub(r"\1", text.removesuffix(".").removesuffix("。")) for text in (want, got))
     return want == got or (not want.isupper() and want.lower() == got.lower() and not got.isupper())

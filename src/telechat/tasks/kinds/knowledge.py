@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from telechat.core.types import Message, Rule, Task, Verdict
-from telechat.tasks.answers import has, judged, plain
+from telechat.tasks.answers import denied, has, judged, plain
 from telechat.tasks.base import Draft, Kind, answer, ask
 from telechat.tasks.facts import RELATIONS, Relation, points
 
@@ -33,12 +33,15 @@ class Knowledge(Kind):
         text = plain(message.content)
         relation = next(r for r in RELATIONS if r.name == task.check["relation"])
         prompt = plain(task.messages[-1].content)
-        fact = task.check["fact"]
+        thing = task.check["thing"]
+        facts = [task.check["fact"], *(f for f in relation.also.get(thing, ()) if not has(prompt, f))]
+        fact = next((f for f in facts if has(text, f, relation.fold)), facts[0])
         rivals = _named(text, prompt, fact, relation)
         strangers = [name for other in RELATIONS if other is not relation for name in _named(text, prompt, fact, other)]
         return judged(
             message,
-            Rule("fact", has(text, fact, relation.fold), f"want {fact}"),
+            Rule("fact", has(text, fact, relation.fold) and not denied(text, fact), f"want {fact}"),
+            Rule("said apart", not (thing + fact in text or fact + thing in text), f"{thing}, {fact}"),
             Rule(
                 "nothing else", not rivals and len(set(strangers)) < 2 and len(text) <= 200, ", ".join(rivals + strangers)[:80]
             ),
