@@ -123,7 +123,11 @@ def test_other_numbers_of_tasks_judge_again_and_train_nothing(finished, recipe_f
     (tmp_path / "shorter.yaml").write_text(yaml.safe_dump(shorter))
     report = run_recipe(read_recipe(str(tmp_path / "shorter.yaml")), out, progress=Progress(quiet=True))
     assert report["tasks"]["agent-sft"] == {"scores": 3, "transfer": 2, "scores_sampled": 2}  # it is the last one now
-    assert {f: f.stat().st_mtime_ns for f in out.glob("stages/*/model/*")} == stamps
+    gone = out / "stages" / "09-agentic-rl"
+    assert not gone.exists()
+    assert [f.name.rpartition("-")[0] for f in (out / "replaced").iterdir()] == [gone.name]
+    left = {file: stamp for file, stamp in stamps.items() if gone not in file.parents}
+    assert {f: f.stat().st_mtime_ns for f in out.glob("stages/*/model/*")} == left
 
 
 def test_other_versions_are_refused_inside_a_stage(recipe_file, tmp_path, monkeypatch):

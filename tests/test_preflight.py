@@ -10,7 +10,7 @@ import yaml
 from telechat.core.errors import UserError
 from telechat.core.recipe import Recipe
 from telechat.core.recipe_file import read_recipe
-from telechat.preflight import own_code, refuse_what_cannot_run
+from telechat.preflight import own_code, own_names, refuse_what_cannot_run
 from tests.tiny_recipe import TINY
 
 
@@ -80,11 +80,12 @@ def test_code_of_ones_own_is_known_by_its_content(tmp_path, monkeypatch):
     recipe = changed(**{rl: {"reward": {"own": {"mine_reward:short": 1.0}}}})
     refuse_what_cannot_run(recipe)
     stage = next(s for s in recipe.stages if key({"name": s.name}) == rl)
-    first = own_code(recipe, stage)
+    assert "mine_reward:short" in own_names(recipe, stage)
+    first = own_code(recipe)
     file.write_text("def short(task, trajectory):\n    return 2.0\n")
     assert list(first) == ["mine_reward:short"]
-    assert own_code(recipe, stage) != first
-    assert own_code(recipe, recipe.stages[0]) == {}
+    assert own_code(recipe) != first
+    assert list(own_names(recipe, recipe.stages[0])) == []
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ from telechat.envs.rollout import LocalRollouts
 from telechat.evals.held_out import evaluate
 from telechat.machine import accelerator, keep_freed_memory, version_of
 from telechat.models.loading import load_model, load_tokenizer, training_device
-from telechat.preflight import own_code, refuse_what_cannot_run
+from telechat.preflight import own_code, own_names, refuse_what_cannot_run
 from telechat.tasks.registry import get_kind
 from telechat.train.stage import Rollouts, StageContext
 from telechat.train.tokenizer import plain_sources
@@ -58,6 +58,8 @@ class Run:
     inputs: dict[str, Path] = field(default_factory=dict)
     stage_kinds: dict[str, str] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
+    made_of: dict[str, str] = field(default_factory=dict)
+    code: dict[str, str] = field(default_factory=dict)
 
 
 def run_recipe(
@@ -74,6 +76,7 @@ def run_recipe(
     if until is not None and until not in names:
         raise UserError(f"--until {until}: no such stage; there are: {', '.join(names)}")
     refuse_what_cannot_run(recipe)
+    code = own_code(recipe)
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: is a file; give a folder for --out")
     keep_freed_memory()
@@ -84,8 +87,9 @@ def run_recipe(
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     progress = progress or Progress()
     with locked(out):
-        run = Run(recipe, out, progress, any_machine)
+        run = Run(recipe, out, progress, any_machine, code=code)
         write_recipe(out / "recipe.yaml", recipe)
+        _clear_away(run)
         for number, stage in enumerate(recipe.stages):
             _run_stage(run, number, stage)
             if stage.name == until:
@@ -130,20 +134,32 @@ def _run_stage(run: Run, number: int, stage: Stage) -> None:
     run.inputs[stage.name] = folder / "model"
     run.stage_kinds[stage.name] = stage.kind
     run.hashes[stage.name] = read_json(manifest_file)["output"]
+    run.made_of[stage.name] = inputs
+
+
+def _clear_away(run: Run) -> None:
+    """Put stages aside that the recipe does not have, or not in that place."""
+    known = {stage_folder(run.out, i, stage) for i, stage in enumerate(run.recipe.stages)}
+    for folder in sorted((run.out / "stages").glob("*")):
+        if folder not in known and (folder / "manifest.json").exists():
+            _put_aside(run, folder, read_json(folder / "manifest.json")["inputs"])
+
+
+def _put_aside(run: Run, folder: Path, had: str) -> None:
+    kept = run.out / "replaced" / f"{folder.name}-{had}"
+    kept.parent.mkdir(exist_ok=True)
+    shutil.rmtree(kept, ignore_errors=True)
+    folder.rename(kept)
+    run.progress.note(f"{folder.name} was made of another recipe or seed, or by another version: it is now {kept}")
 
 
 def _bring(run: Run, folder: Path, inputs: str) -> None:
     """Put what was made of other inputs (a changed recipe, another seed) aside, and take back what was made of these."""
-    aside = run.out / "replaced"
     manifest_file = folder / "manifest.json"
     had = read_json(manifest_file)["inputs"] if manifest_file.exists() else None
     if had is not None and had != inputs:
-        aside.mkdir(exist_ok=True)
-        kept = aside / f"{folder.name}-{had}"
-        shutil.rmtree(kept, ignore_errors=True)
-        folder.rename(kept)
-        run.progress.note(f"{folder.name} was made of another recipe or seed, or by another version: it is now {kept}")
-    before = aside / f"{folder.name}-{inputs}"
+        _put_aside(run, folder, had)
+    before = run.out / "replaced" / f"{folder.name}-{inputs}"
     if before.exists() and not manifest_file.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
@@ -157,8 +173,10 @@ def _inputs(run: Run, stage: Stage) -> str:
     shared = run.recipe.model_dump(mode="json", exclude=excluded)
     corpus = stdlib_digest() if stage.kind in ("tokenizer", "pretrain") else None
     read = plain_sources(run.recipe) if stage.kind == "tokenizer" else None
-    code = own_code(run.recipe, stage)
-    return digest(stage.model_dump(mode="json"), shared, run.hashes, corpus, read, code, telechat.__version__)
+    # Merge reads more of the stage before it than its last model, which is all that a hash of its output covers.
+    before = list(run.made_of.values())[-1] if stage.kind == "merge" else None
+    code = {name: run.code[name] for name in own_names(run.recipe, stage) if name in run.code}
+    return digest(stage.model_dump(mode="json"), shared, run.hashes, corpus, read, before, code, telechat.__version__)
 
 
 def machine(recipe: Recipe) -> dict[str, Any]:
@@ -350,8 +368,8 @@ def _judge(run: Run, stage: Stage, folder: Path) -> dict[str, Any]:
 
 def _scores_before_agents(run: Run, stage: Stage) -> dict[str, float]:
     """Of the last judged stage before the agent stages, of which `stage` is the last."""
-    names = [s.name for s in run.recipe.stages]
-    index = next((i for i, s in enumerate(run.recipe.stages) if s.kind == "agent_sft"), names.index(stage.name))
+    before = run.recipe.stages[: [s.name for s in run.recipe.stages].index(stage.name)]
+    index = next((i for i, s in enumerate(before) if s.kind == "agent_sft"), len(before))
     for i in range(index - 1, -1, -1):
         scores = read_json(stage_folder(run.out, i, run.recipe.stages[i]) / "manifest.json")["metrics"].get("scores")
         if scores:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,8 +18,9 @@ from telechat.core.recipe import (
     Stage,
     TokenizerStage,
 )
+from telechat.core.types import SPLITS
 from telechat.data.corpora import refuse_unknown_source
-from telechat.tasks.registry import get_kind
+from telechat.tasks.registry import generate, get_kind
 from telechat.train.rewards import own_reward
 
 
@@ -28,6 +29,8 @@ def refuse_what_cannot_run(recipe: Recipe) -> None:
     there, stages before those whose work they need."""
     for kind in recipe.kinds:
         get_kind(kind)
+        for split in SPLITS if ":" in kind else ():
+            generate(kind, split, recipe.seed, 0)  # a kind of one's own with few texts has none for some split
     for number, stage in enumerate(recipe.stages):
         try:
             _names(recipe, stage)
@@ -56,8 +59,9 @@ def _order(recipe: Recipe, number: int, stage: Stage) -> None:
         raise UserError("there is no model to go on with; put a pretrain stage right after the tokenizer")
     if number + 1 == len(recipe.stages) == 1:
         raise UserError("a tokenizer alone is no model; add a pretrain stage")
-    if isinstance(stage, SftStage) and stage.data_from and stage.data_from not in [s.name for s in before if s.kind == "sft"]:
-        raise UserError(f"data_from: {stage.data_from!r} is no sft stage before this one")
+    own_problems = [s.name for s in before if isinstance(s, SftStage) and not s.data_from]
+    if isinstance(stage, SftStage) and stage.data_from and stage.data_from not in own_problems:
+        raise UserError(f"data_from: {stage.data_from!r} is no sft stage before this one that chooses its own problems")
     if isinstance(stage, RlStage) and stage.reward.model and not any(s.kind == "reward_model" for s in before):
         raise UserError("reward.model needs a reward_model stage before it")
     if isinstance(stage, (RlStage, AgentSftStage, AgenticRlStage)) and not stage.kinds:
@@ -68,16 +72,18 @@ def _order(recipe: Recipe, number: int, stage: Stage) -> None:
             )
 
 
-def own_code(recipe: Recipe, stage: Stage) -> dict[str, str]:
-    """The digest of every file that a kind or a reward of one's own (`module:function`) of a stage is written in."""
+def own_code(recipe: Recipe) -> dict[str, str]:
+    """The digest of every file that a kind or a reward of one's own (`module:function`) is written in; they have been
+    imported before."""
     digests = {}
-    for name in _own_names(recipe, stage):
-        spec = importlib.util.find_spec(name.partition(":")[0])
-        if spec is not None and spec.origin is not None and Path(spec.origin).is_file():
-            digests[name] = file_digest(spec.origin)
+    for name in {name for stage in recipe.stages for name in own_names(recipe, stage)}:
+        file = getattr(sys.modules.get(name.partition(":")[0]), "__file__", None)
+        if file is not None and Path(file).is_file():
+            digests[name] = file_digest(file)
     return digests
 
 
-def _own_names(recipe: Recipe, stage: Stage) -> Iterator[str]:
+def own_names(recipe: Recipe, stage: Stage) -> Iterator[str]:
+    """The kinds and rewards of one's own that `stage` uses."""
     rewards = stage.reward.own if isinstance(stage, RlStage) else ()
     yield from (name for name in (*recipe.kinds, *getattr(stage, "kinds", ()), *rewards) if ":" in name)

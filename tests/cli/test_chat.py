@@ -139,6 +139,19 @@ def test_texts_of_several_lines(monkeypatch):
     assert list(_lines()) == ["one", "two\nthree\n\nfour", "five", "six", "seven"]
 
 
+def test_bytes_that_are_no_text_do_not_end_a_conversation(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"one\xff\r\ntwo"), encoding="utf-8"))
+    assert list(_lines()) == ["one\ufffd", "two"]
+
+
+def test_a_conversation_that_cannot_be_saved_goes_on(tmp_path):
+    conversation, _ = talk([said("ok"), said("still here")])
+    conversation.say("hi")
+    with pytest.raises(UserError, match="cannot be written"):
+        conversation.obey("/save", str(tmp_path))
+    conversation.say("hi again")
+
+
 def test_what_does_not_fit_fails_a_pipe():
     conversation, _ = talk([UserError("too long")])
     with pytest.raises(UserError):

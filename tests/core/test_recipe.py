@@ -112,6 +112,15 @@ def test_a_recipe_of_aliases_of_aliases_ends_at_once(tmp_path):
     assert "r.yaml" in complaint(tmp_path, "\n".join(lines) + "\nstages: [{kind: *a11}]\n")
 
 
+def test_what_an_alias_repeats_is_set_in_one_place_alone(tmp_path):
+    text = SMALL.replace("lr: 1.0e-3", "lr: 1.0e-3\n  - {name: more, kind: sft, steps: 3, optimizer: *o}").replace(
+        "optimizer:", "optimizer: &o", 1
+    )
+    (tmp_path / "r.yaml").write_text(text)
+    recipe = read_recipe(str(tmp_path / "r.yaml"), ["stages.more.optimizer.lr=0.5"])
+    assert [s.optimizer.lr for s in recipe.stages if s.kind == "sft"] == [1e-3, 0.5]
+
+
 def test_set_reaches_stages_by_name():
     recipe = read_recipe("nano", ["seed=7", "stages.sft.steps=11", "stages.sft.optimizer.lr=0.5"])
     sft = next(s for s in recipe.stages if s.name == "sft")
@@ -130,6 +139,7 @@ def test_set_reaches_stages_by_name():
         "seed=2024-13-45",
         "seed=0b_",
         "seed=" + "9" * 5000,
+        "seed=0x" + "f" * 5000,
     ],
 )
 def test_a_wrong_set_is_explained(override):

@@ -94,8 +94,8 @@ def recipe(seeds: Sequence[int], out: Path, size: str | None = None, progress: P
         whole, folder, report = base_run(out, seed, size, progress)
         continued, steps = _continued(whole, folder)
         progress.note(f"continued sft, seed {seed}: {steps} steps")
-        more = _variant(continued, folder, out / f"seed-{seed}-continued-sft", progress)
-        single = _variant(_one_path(whole), folder, out / f"seed-{seed}-one-path", progress)
+        more = _variant(continued, whole, folder, out / f"seed-{seed}-continued-sft", progress)
+        single = _variant(_one_path(whole), whole, folder, out / f"seed-{seed}-one-path", progress)
         figures = _figures(whole, report)
         sft, rl = _last(whole, "sft"), _last(whole, "rl")
         rows.append(
@@ -142,12 +142,16 @@ def _one_path(whole: Recipe) -> Recipe:
     return whole.model_copy(update={"stages": stages})
 
 
-def _variant(variant: Recipe, base: Path, out: Path, progress: Progress) -> dict[str, Any]:
+def _variant(variant: Recipe, whole: Recipe, base: Path, out: Path, progress: Progress) -> dict[str, Any]:
     """Run a variant; the stages that it shares with the base run are copied, not run."""
-    if not out.exists():
-        for i, stage in enumerate(variant.stages):
-            source = stage_folder(base, i, stage)
-            if not source.exists():
-                break
-            shutil.copytree(source, stage_folder(out, i, stage))
+    for i, (stage, same) in enumerate(zip(variant.stages, whole.stages, strict=False)):
+        target = stage_folder(out, i, stage)
+        if stage != same:
+            break
+        if not target.exists():
+            part = out / f"{target.name}.part"
+            shutil.rmtree(part, ignore_errors=True)
+            shutil.copytree(stage_folder(base, i, stage), part)
+            target.parent.mkdir(exist_ok=True)
+            part.rename(target)
     return run_recipe(variant, out, progress=progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -102,8 +103,10 @@ def _open(model: str, chat_format: str | None, dtype: str) -> Model:
 
 def _piped() -> Iterator[str]:
     """Lines of a pipe; bytes that are not UTF-8 become the replacement character."""
-    for line in sys.stdin.buffer:
-        yield line.decode("utf-8", "replace").rstrip("\r\n")
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")
+    for line in sys.stdin:
+        yield line.rstrip("\r\n")
 
 
 def _lines() -> Iterator[str]:

@@ -205,9 +205,11 @@ class AgentSftStage(Learning):
     problems: Int = Field(160, ge=1, description="problems of each kind to roll out")
     samples: Int = Field(4, ge=1, description="trajectories sampled for each problem")
     agree: Float = Field(0, ge=0, le=1, description="share of a problem's samples that must be right for one to be learned")
-    gold_share: Float = Field(0.5, ge=0, le=1, description="share of failed problems that are shown a verified generated path")
+    gold_share: Float = Field(
+        0.5, ge=0, le=1, description="share of the other problems that are shown a verified generated path"
+    )
     hard: Float = Field(
-        0, ge=0, le=1000, description="further problems with a generated path, for each problem that no sample solved"
+        0, ge=0, le=1000, description="further problems with a generated path, for each of those other problems"
     )
     replay: Float = Field(0.5, ge=0, le=1000, description="single-turn problems for each multi-turn one, against forgetting")
     temperature: Float = Field(1.0, gt=0, le=2)

@@ -61,6 +61,7 @@ def read_recipe(recipe: str, overrides: list[str] | None = None, size: str | Non
     _refuse_twice(label, node)
     if not isinstance(data, dict):
         raise UserError(f"{label}: a recipe is a mapping of keys (name, kinds, stages …), not {type(data).__name__}")
+    data = _apart(data)
     sizes = data.pop("sizes", None) or {}
     if size is not None and size not in sizes:
         raise UserError(f"{label}: has no size {size!r}; there are: {', '.join(sizes) or 'none'}")
@@ -84,6 +85,13 @@ def _size(node: yaml.Node | None, known: dict[int, float] | None = None) -> floa
     inner = [each for pair in pairs for each in pair] if pairs else node.value if isinstance(node, yaml.SequenceNode) else []
     known[id(node)] = 1 + sum(_size(each, known) for each in inner)
     return known[id(node)]
+
+
+def _apart(value: Any) -> Any:
+    """A copy in which nothing is shared: what an alias repeats can then be set in one place alone."""
+    if isinstance(value, dict):
+        return {key: _apart(each) for key, each in value.items()}
+    return [_apart(each) for each in value] if isinstance(value, list) else value
 
 
 def _refuse_twice(label: str, node: yaml.Node | None) -> None:
@@ -201,9 +209,6 @@ def _explain(label: str, node: yaml.Node | None, error: ValidationError) -> str:
         hint = f"did you mean {near[0]!r}?" if near else f"stage kinds: {', '.join(STAGE_KINDS)}"
         return f"{where}unknown stage kind {given!r} ({shown}); {hint}"
     message = first["msg"].removeprefix("Value error, ")
-    given = (
-        f", not {first['input']!r}"
-        if isinstance(first["input"], (str, int, float, bool)) and first["type"] != "value_error"
-        else ""
-    )
+    plain = isinstance(first["input"], (str, float, bool)) or (isinstance(first["input"], int) and abs(first["input"]) < 10**40)
+    given = f", not {first['input']!r}" if plain and first["type"] != "value_error" else ""
     return one_line(f"{where}{shown + ': ' if shown else ''}{message}{given}")

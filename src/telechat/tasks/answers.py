@@ -12,7 +12,7 @@ from telechat.core.types import Message, Rule, Verdict
 _NUMBER = re.compile(r"(?<![A-Za-z0-9_.,])[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![0-9_]|[eE][-+]?\d|[,.]\d)")
 _MINUS = re.compile("\N{MINUS SIGN}|\N{EN DASH}(?=[0-9])")
 _WHOLE = re.compile(r"\.0+$")
-_DENIED = re.compile(r"\bnot\b|n['’]t\b|不是", re.IGNORECASE)
+_DENIED = re.compile(r"\b(?:not|never|cannot)\b|n['’]t\b|不是|不等于|不为|不会是|不应|并非", re.IGNORECASE)
 _FENCE = re.compile(r"```[^\n`]*\n(.*?)\n?```", re.DOTALL)
 MAX_CHARACTERS = 2000
 
@@ -72,10 +72,12 @@ def _whole(word: str, ignore_case: bool) -> re.Pattern[str]:
     return re.compile(pattern, re.IGNORECASE if ignore_case else 0)
 
 
-def denied(text: str, word: str) -> bool:
-    """Whether `text` says that it is not `word`."""
-    no = r"(?:\bnot\s|n['’]t\s|不是|不|非)[\s“\"']*(?:an?\s|the\s)?\s*"
-    return re.search(no + re.escape(word), text, re.IGNORECASE) is not None
+def denied(text: str, word: str, ignore_case: bool = True) -> bool:
+    """Whether `text` says that it is not `word`, or that `word` is not it."""
+    whole = _whole(word, ignore_case).pattern
+    before = rf"(?:\b(?:not|never)\s|n['’]t\s|不是|不|非)[\s“\"']*(?:an?\s|the\s)?{whole}"
+    after = rf"{whole}[\s”\"']*(?:is not\b|isn['’]t\b|was not\b|并?不是)"
+    return re.search(f"{before}|{after}", text, re.IGNORECASE if ignore_case else 0) is not None
 
 
 def has_any(text: str, words: Iterable[str]) -> bool:

@@ -1,6 +1,6 @@
 """Knowledge points: who knows them can answer the knowledge questions, whatever the wording.
 
-`statements()` says all of them in sentences; pretraining reads those.
+`statements()` says all of them in several sentences each; pretraining reads nineteen of twenty, the others are held out.
 """
 
 from __future__ import annotations
@@ -88,14 +88,15 @@ _PYTHON = {
 }  # fmt: skip
 _LANGUAGES_ALSO = {"China": ("Mandarin",)}
 _MONEY_ALSO = {
-    "China": ("renminbi",), "India": ("rupees",), "Russia": ("rubles", "rouble", "roubles"), "Britain": ("pounds", "sterling"),
-    "France": ("euros",), "Canada": ("dollars",),
+    "China": ("renminbi", "RMB"), "India": ("rupees",), "Russia": ("rubles", "rouble", "roubles"),
+    "Britain": ("pounds", "sterling"), "France": ("euros",), "Canada": ("dollars",),
 }  # fmt: skip
 _OPPOSITES_ALSO = {
     "hot": ("cool",), "big": ("little",), "old": ("young",), "open": ("shut", "close"), "hard": ("easy",), "dark": ("bright",),
     "good": ("evil",),
 }  # fmt: skip
-_PYTHON_ALSO = {"sort a list": ("sort",), "make a new type": ("type",), "read a line": ("readline",)}
+_PYTHON_ALSO = {"read a line": ("readline",), "sort a list": ("sort()",), "make a new type": ("type()",)}
+_YOUNG_ALSO = {"dog": ("pup",), "horse": ("colt", "filly")}
 _OPPOSITES_ZH_ALSO = {"开": ("闭", "合")}
 _CAPITALS_ZH = {
     "法国": "巴黎", "中国": "北京", "日本": "东京", "英国": "伦敦", "德国": "柏林", "意大利": "罗马", "俄国": "莫斯科",
@@ -211,6 +212,7 @@ RELATIONS: tuple[Relation, ...] = (
         ),
         ("Tell me the word for a baby {x}.", "What does one call the child of a {x}?"),
         ("A young {x} is a {y}.", "A {y} is a young {x}.", "Young {x}: {y}."),
+        also=_YOUNG_ALSO,
     ),
     Relation(
         "Python",

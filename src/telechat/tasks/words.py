@@ -23,16 +23,16 @@ MORE: dict[str, str] = {
     "hawk crow parrot penguin swan bee ant spider fly butterfly bat otter beaver badger squirrel hamster kangaroo "
     "koala panda leopard cheetah crocodile hippo rhino moose bison buffalo ox pony puppy kitten lamb turkey octopus "
     "crab lobster snail worm salmon trout tuna",
-    "colors": "yellow orange purple violet grey gold silver beige cyan magenta turquoise teal navy maroon olive lime indigo "
+    "colors": "yellow orange purple violet gold silver beige cyan magenta turquoise teal navy maroon olive lime indigo "
     "crimson scarlet ivory tan lavender",
     "fruits": "banana orange mango kiwi fig date lime apricot papaya guava pineapple coconut strawberry raspberry blueberry "
     "blackberry cranberry watermelon grapefruit nectarine pomegranate lychee tangerine avocado quince currant",
-    "drinks": "beer wine lemonade lassi smoothie milkshake punch cider whisky whiskey vodka gin rum espresso latte cappuccino "
+    "drinks": "beer wine lemonade lassi smoothie milkshake punch cider whisky vodka gin rum espresso latte cappuccino "
     "chai kefir champagne tonic ale cocktail",
     "tools": "screwdriver wrench pliers file chisel spanner shovel spade rake hoe ladder level clamp vise tape ruler "
     "scissors screw bolt plane mallet crowbar trowel sander grinder awl pick tongs",
     "clothes": "cap jacket pants trousers jeans skirt boot belt tie sweater jumper vest blouse sandal mitten hood robe suit "
-    "shorts cardigan hoodie slipper sneaker underwear pajamas pyjamas gown apron t-shirt raincoat",
+    "shorts cardigan hoodie slipper sneaker underwear pajamas gown apron raincoat",
     "动物": "虎 狮 羊 猪 兔 鼠 龙 蛇 猴 鸡 鸭 鹅 狼 熊 鹿 象 虾 蟹 龟 蛙 蜂 蚁 老虎 狮子 兔子 猴子 "
     "大象 熊猫 老鼠 狐狸 猫头鹰 小猫 小狗",
     "颜色": "紫 灰 橙 粉 棕 青 金 银 红色 蓝色 绿色 黑色 白色 黄色 紫色 灰色 橙色 粉色 棕色 青色",

@@ -110,8 +110,9 @@ def _bits_per_byte(
     length: int,
 ) -> float:
     """Bits that `model` needs for a byte of held-out text of `source` (bytes of the decoded tokens)."""
-    ids, _, _ = fill({source: 1.0}, HELDOUT_TOKENS, "heldout", context.seed + 1, context.kinds, encode)
-    rows = torch.tensor(ids[: HELDOUT_TOKENS // length * length]).view(-1, length)
+    wanted = max(HELDOUT_TOKENS // length, 1) * length
+    ids, _, _ = fill({source: 1.0}, wanted, "heldout", context.seed + 1, context.kinds, encode)
+    rows = torch.tensor(ids[:wanted]).view(-1, length)
     nats = float(next_token(model.eval(), rows_batch(rows).to(model.device))[0])
     text = sum(len(tokenizer.decode(row[1:], skip_special_tokens=False).encode()) for row in rows.tolist())
     return round(nats / math.log(2) / text, 4)

@@ -11,13 +11,18 @@ from telechat.tasks.base import Draft, Kind, answer, ask
 from telechat.tasks.calling import CHINESE_SHARE
 from telechat.tasks.toolbox import TOOLS, request, wrapped
 
-_NO = r"(?:no|none of (?:the|my|these|those)|not? (?:have )?(?:access to )?an?y?|without a|lack a)"
-_HAVE_NO = r"(?:don|doesn|isn|aren|haven)['’]t (?:have )?(?:access to )?(?:an?y?|the)"
-_CANNOT = r"(?:can(?:no|['’])t|can not|(?:do|does|is|are) not|(?:don|doesn|isn|aren)['’]t)"
+_TOOL = r"(?:tools?|functions?)"
+_OTHERWISE = r"(?! (?:calls? )?(?:(?:is|are|was|were) )?(?:not )?(?:needed|required|necessary|problem|trouble|error)\b)"
+_NOT = r"(?:do|does|did|is|are|have|has)(?: not|n['’]t)"
+_CANNOT = r"(?:can(?:no|['’])t|can not|(?:do|does|is|are)(?: not|n['’]t))"
 _NO_TOOL = re.compile(
-    rf"\b(?:{_NO}|{_HAVE_NO}) (?:\w+ )?(?:tools?|functions?)\b(?! (?:problem|trouble|error|(?:is )?(?:needed|required))\b)"
-    rf"|\b(?:tools?|functions?) (?:\w+ )?{_CANNOT}\b"
-    r"|没有(?:一个)?(?:\w{0,4}的?)?(?:工具|函数)|(?:工具|函数)(?:都|也)?(?:不能|无法|不支持|做不到)",
+    r"(?<!need )\b(?:no|none of (?:the|my|these|those)|neither(?: of (?:the|my|these))?|without an?y?|lack an?y?) "
+    rf"(?:\w+ )?{_TOOL}\b{_OTHERWISE}"
+    rf"|\b{_NOT} (?!need|require|use|want)(?:have )?(?:access to )?(?:an?y? |the )?(?:\w+ )?{_TOOL}\b{_OTHERWISE}"
+    rf"|\b{_TOOL} (?:\w+ ){{0,3}}?{_CANNOT}\b(?! (?:needed|required|necessary)\b)"
+    rf"|\bcan(?:no|['’]| no)t\b[^.;!?]{{0,60}}\bwith (?:the|these|those|my|any of the) (?:\w+ )?{_TOOL}\b"
+    r"|\b(?:none|neither) of (?:them|these|those) (?:\w+ )?(?:can|does|fits?|is|are|works?|helps?)\b"
+    r"|没有[^,。;!?]{0,20}?(?:工具|函数)|(?:工具|函数)[里中]?(?:都|也|均|全)?(?:不能|无法|不支持|做不到|没有|不可以|没法)",
     re.IGNORECASE,
 )
 _COMMON = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, replace
 
 from telechat.core.types import Message, Rule, Task, Verdict
 from telechat.tasks.answers import judged, plain
@@ -17,6 +17,8 @@ VERBS_ZH = ("写", "列出", "说出")
 SEPARATORS = {", ": "separated by commas", "; ": "separated by semicolons", "-": "joined by dashes", "\n": "one per line"}
 _SPACES = re.compile(r"[ \t]*([,;\n-])[ \t]*")
 _ANY = re.compile(r"[,;.\n-]")
+SAME = {"grey": "gray", "whiskey": "whisky", "pyjamas": "pajamas", "mice": "mouse", "geese": "goose", "oxen": "ox"}
+PLURALS = (("ies", "y"), ("ves", "f"), ("ves", "fe"), ("es", ""), ("s", ""))
 ENDINGS = ("done", "end", "stop", "bye")
 
 
@@ -129,12 +131,14 @@ class Instruction(Kind):
         order = Order(**task.check)
         text = plain(message.content)
         words = _read(order, text)
-        allowed = {*_words(order), *_more(order)}
-        different = len(set(words)) == len(words) or bool(order.word)
+        known = set(_words(replace(order, first=""))) | ({*MORE[order.topic].split()} if not order.word else set())
+        bases = [_base(word, known) for word in words]
+        right = all(base in known and word.startswith(order.first) for base, word in zip(bases, words, strict=True))
+        different = len(set(bases)) == len(words) or bool(order.word)
         return judged(
             message,
             Rule("count", len(words) == order.count, f"{len(words)} words, want {order.count}"),
-            Rule("content", bool(words) and all(word in allowed for word in words) and different, ", ".join(words)[:80]),
+            Rule("content", bool(words) and right and different, ", ".join(words)[:80]),
             Rule("form", bool(words) and _same_form(order, words, text), text[:80]),
         )
 
@@ -147,12 +151,13 @@ def _words(order: Order) -> list[str]:
     return [word for word in words if word.startswith(order.first)]
 
 
-def _more(order: Order) -> list[str]:
-    """Further words that are right, in the singular and the plural."""
-    if order.word:
-        return []
-    words = [*MORE[order.topic].split(), *TOPICS.get(order.topic, ())]
-    return [form for word in words for form in (word, word + "s", word + "es") if form.startswith(order.first)]
+def _base(word: str, known: Collection[str]) -> str:
+    """The one of `known` that `word` is a form of (a plural, 红色 for 红, 老虎 for 虎), or `word` itself."""
+    forms = [SAME.get(word, word)]
+    forms += [word.removesuffix(end) + start for end, start in PLURALS if word.endswith(end)]
+    forms += [form for form in (word.rstrip("色子"), word.lstrip("老小大")) if form and not word.isascii()]
+    found = [form for form in forms if form in known]
+    return min(found, key=len) if found else word
 
 
 def _other(rng: random.Random, order: Order, words: list[str]) -> list[str]:

@@ -40,8 +40,8 @@ class Knowledge(Kind):
         strangers = [name for other in RELATIONS if other is not relation for name in _named(text, prompt, fact, other)]
         return judged(
             message,
-            Rule("fact", has(text, fact, relation.fold) and not denied(text, fact), f"want {fact}"),
-            Rule("said apart", not (thing + fact in text or fact + thing in text), f"{thing}, {fact}"),
+            Rule("fact", has(text, fact, relation.fold) and not denied(text, fact, relation.fold), f"want {fact}"),
+            Rule("not both", relation.name != "反义" or not {thing + fact, fact + thing} & {text.strip("。“”")}, text[:60]),
             Rule(
                 "nothing else", not rivals and len(set(strangers)) < 2 and len(text) <= 200, ", ".join(rivals + strangers)[:80]
             ),
