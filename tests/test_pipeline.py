@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from telechat.core.errors import UserError
@@ -142,6 +144,32 @@ def test_other_versions_are_refused_inside_a_stage(recipe_file, tmp_path, monkey
     run_recipe(read_recipe(str(recipe_file)), out, until="general", progress=Progress(quiet=True), any_machine=True)
 
 
+def test_other_threads_are_refused_between_stages_and_lose_nothing(recipe_file, tmp_path):
+    out = tmp_path / "other"
+    run_recipe(read_recipe(str(recipe_file)), out, until="general", progress=Progress(quiet=True))
+    before = weights(out)
+    other = read_recipe(str(recipe_file), ["threads=1"])
+    try:
+        with pytest.raises(UserError, match=r"threads 2, here it is 1.*--any-machine"):
+            run_recipe(other, out, until="dense", progress=Progress(quiet=True))
+        assert weights(out) == before
+        assert not (out / "replaced").exists()
+        run_recipe(other, out, until="dense", progress=Progress(quiet=True), any_machine=True)
+        assert weights(out).items() > before.items()
+    finally:
+        torch.set_num_threads(2)
+
+
+def test_a_report_goes_when_what_it_reports_does(finished, recipe_file, tmp_path):
+    import shutil
+
+    out = tmp_path / "copy"
+    shutil.copytree(finished, out)
+    stopped = run_recipe(read_recipe(str(recipe_file), ["seed=4"]), out, until="tokenizer", progress=Progress(quiet=True))
+    assert stopped == {}
+    assert not list(out.glob("report.*"))
+
+
 def start(recipe_file: Path, out: Path) -> subprocess.Popen:
     command = [sys.executable, "-m", "telechat", "run", str(recipe_file), "--out", str(out)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
@@ -170,9 +198,17 @@ def test_killed_and_resumed_ends_with_the_same_bits(finished, recipe_file, tmp_p
 
 
 @pytest.mark.slow
-def test_ten_kills_end_with_the_same_bits(finished, recipe_file, tmp_path):
+def test_ten_kills_end_with_the_same_bits_in_twice_the_time(finished, recipe_file, tmp_path):
+    def seconds(work: Callable[[], object]) -> float:
+        begun = time.monotonic()
+        work()
+        return time.monotonic() - begun
+
+    whole = seconds(lambda: start(recipe_file, tmp_path / "whole").wait())
+    again = seconds(lambda: start(recipe_file, tmp_path / "whole").wait())
     out = tmp_path / "killed"
-    kill_and_resume(recipe_file, out, kills=10, seconds=(5, 12), sign=signal.SIGKILL)
+    killed = seconds(lambda: kill_and_resume(recipe_file, out, kills=10, seconds=(5, 12), sign=signal.SIGKILL))
+    assert killed <= 2 * whole + 10 * again
     assert weights(out) == weights(finished)
     assert scores(out) == scores(finished)
 

@@ -88,10 +88,31 @@ def test_code_of_ones_own_is_known_by_its_content(tmp_path, monkeypatch):
     assert list(own_names(recipe, recipe.stages[0])) == []
 
 
+def test_a_kind_of_ones_own_must_tell_right_from_nothing(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    text = """
+        from telechat.tasks.kinds.addition import Addition
+        from telechat.tasks.answers import judged
+        from telechat.core.types import Verdict
+
+        class Never(Addition):
+            def verify(self, task, message):
+                return Verdict(0.0, False)
+
+        class Always(Addition):
+            def verify(self, task, message):
+                return Verdict(1.0, True)
+    """
+    (tmp_path / "mine_kinds.py").write_text(textwrap.dedent(text))
+    for name, words in (("Never", "refuses the first path"), ("Always", "accepts an empty answer")):
+        recipe = changed()
+        assert words in complaint(recipe.model_copy(update={"kinds": [*recipe.kinds, f"mine_kinds:{name}"]}))
+
+
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        ("import nowhere_at_all", "cannot be imported"),
+        ("import nowhere_at_all", "cannot import"),
         ("def f(:\n", "SyntaxError"),
         ("f = 3", "not a function"),
         ("exit(3)", "SystemExit"),

@@ -52,8 +52,10 @@ def run(
     `size` names one of the recipe's sizes ("smoke"), `set` holds `key=value` overrides. A finished run is not run
     again. Raises `telechat.core.errors.UserError` on a bad recipe.
     """
+    from telechat.core.own import code_beside
     from telechat.core.progress import Progress
     from telechat.core.recipe_file import read_recipe
     from telechat.pipeline import run_recipe
 
+    code_beside(str(recipe))
     return run_recipe(read_recipe(str(recipe), list(set), size), Path(out), progress=Progress(quiet=quiet))

@@ -7,13 +7,10 @@ from typing import Any
 import telechat
 from telechat.core.errors import UserError
 
-REFERENCE_GFLOPS = 250.0  # the machine whose quickstart time is 600 s
-QUICKSTART_SECONDS = 600.0
-
 
 def examine_machine() -> dict[str, Any]:
     """Hardware, versions, the measured matrix rate, what the quickstart may take here, and what is missing."""
-    from telechat.machine import describe_machine, version_of
+    from telechat.machine import describe_machine, quickstart_seconds, version_of
     from telechat.sandbox.worker import Worker
     from telechat.web.browser import HOW_TO_INSTALL, available, find_browser
 
@@ -27,14 +24,13 @@ def examine_machine() -> dict[str, Any]:
     missing += [f"sandbox: {name}: {state}" for name, state in confined.items() if state.startswith("absent")]
     if found["memory_bytes"] < 4 * 2**30:
         missing.append("less than 4 GB of memory: the quickstart needs up to 4")
-    budget = QUICKSTART_SECONDS * max(1.0, REFERENCE_GFLOPS / found["gemm_gflops"])
     return {
         "telechat": telechat.__version__,
         **{name: version_of(name) for name in ("torch", "transformers", "tokenizers", "accelerate", "numba")},
         "machine": found,
         "sandbox": confined,
         "page evaluator": find_browser() if available() else f"absent: {HOW_TO_INSTALL}",
-        "quickstart_budget_seconds": round(budget),
+        "quickstart_budget_seconds": round(quickstart_seconds(found["gemm_gflops"])),
         "missing": missing,
     }
 

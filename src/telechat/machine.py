@@ -13,6 +13,11 @@ from typing import Any
 import torch
 
 
+def quickstart_seconds(gflops: float) -> float:
+    """What the quickstart may take on a machine of `gflops`: 600 s where it is 250 or more, in proportion below."""
+    return 600.0 * max(1.0, 250.0 / gflops)
+
+
 def gemm_gflops(threads: int = 2, size: int = 1024, seconds: float = 0.6) -> float:
     """Measured float32 matrix-multiply rate in GFLOP/s on `threads` threads: the best of several short rounds."""
     before = torch.get_num_threads()

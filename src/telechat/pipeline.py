@@ -7,6 +7,7 @@ skipped; an interrupted one goes on where it was; anything else starts afresh, a
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import platform
@@ -60,6 +61,8 @@ class Run:
     hashes: dict[str, str] = field(default_factory=dict)
     made_of: dict[str, str] = field(default_factory=dict)
     code: dict[str, str] = field(default_factory=dict)
+    worked: bool = False
+    last: dict[str, Any] | None = None  # the manifest of the stage before
 
 
 def run_recipe(
@@ -72,13 +75,8 @@ def run_recipe(
     """
     from telechat.report import write_report
 
-    names = [s.name for s in recipe.stages]
-    if until is not None and until not in names:
-        raise UserError(f"--until {until}: no such stage; there are: {', '.join(names)}")
-    refuse_what_cannot_run(recipe)
+    refuse_what_cannot_run(recipe, out, until)
     code = own_code(recipe)
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out}: is a file; give a folder for --out")
     keep_freed_memory()
     torch.set_num_threads(recipe.threads or 2)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS may sum in another order each time
@@ -92,10 +90,11 @@ def run_recipe(
         _clear_away(run)
         for number, stage in enumerate(recipe.stages):
             _run_stage(run, number, stage)
-            if stage.name == until:
+            if stage.name == until and number + 1 < len(recipe.stages):
                 progress.note(f"stopped after {until}, as told; start again without --until to go on")
                 return {}
-        return write_report(recipe, out, [stage_folder(out, i, s) for i, s in enumerate(recipe.stages)])
+        folders = [stage_folder(out, i, s) for i, s in enumerate(recipe.stages)]
+        return write_report(recipe, out, folders, anew=run.worked)
 
 
 def stage_folder(out: Path, number: int, stage: Stage) -> Path:
@@ -109,8 +108,9 @@ def _run_stage(run: Run, number: int, stage: Stage) -> None:
     manifest_file = folder / "manifest.json"
     _bring(run, folder, inputs)
     manifest = read_json(manifest_file) if manifest_file.exists() else None
-    if manifest is not None and manifest["state"] == "running" and not run.any_machine:
-        _same_machine(manifest, run.recipe, folder)
+    begun = manifest if manifest is not None and manifest["state"] == "running" else run.last
+    if begun is not None and (manifest is None or manifest["state"] == "running") and not run.any_machine:
+        _same_machine(begun, run.recipe, folder)
     if manifest is None:
         folder.mkdir(parents=True, exist_ok=True)
         manifest = {
@@ -124,8 +124,10 @@ def _run_stage(run: Run, number: int, stage: Stage) -> None:
         write_json(manifest_file, manifest)
     run.progress.prefix = f"[{number + 1}/{len(run.recipe.stages)}] "
     if manifest["state"] != "complete":
+        _no_report_yet(run)
         _work(run, stage, folder, manifest)
     elif manifest["judged"] != _owed(run.recipe, stage):
+        _no_report_yet(run)
         judged = ("tasks", "start", "end", *_EVALUATIONS)
         trained = {key: value for key, value in manifest["metrics"].items() if key not in judged}
         manifest["metrics"] = trained | _judge(run, stage, folder)
@@ -135,6 +137,14 @@ def _run_stage(run: Run, number: int, stage: Stage) -> None:
     run.stage_kinds[stage.name] = stage.kind
     run.hashes[stage.name] = read_json(manifest_file)["output"]
     run.made_of[stage.name] = inputs
+    run.last = manifest
+
+
+def _no_report_yet(run: Run) -> None:
+    """What is reported must be what is there: an older report goes when the first stage is worked on."""
+    for name in () if run.worked else ("report.json", "report.html"):
+        (run.out / name).unlink(missing_ok=True)
+    run.worked = True
 
 
 def _clear_away(run: Run) -> None:
@@ -169,7 +179,8 @@ def _bring(run: Run, folder: Path, inputs: str) -> None:
 def _inputs(run: Run, stage: Stage) -> str:
     """A hash of all that decides what a stage makes; how many tasks judge it afterwards does not."""
     judging = {"heldout", "between", "transfer", "sampled"}
-    excluded: Any = {"stages": True, "description": True, "name": True, "evaluation": judging}
+    # Another number of threads is another machine, which is refused inside a run and not a reason to begin it anew.
+    excluded: Any = {"stages": True, "description": True, "name": True, "threads": True, "evaluation": judging}
     shared = run.recipe.model_dump(mode="json", exclude=excluded)
     corpus = stdlib_digest() if stage.kind in ("tokenizer", "pretrain") else None
     read = plain_sources(run.recipe) if stage.kind == "tokenizer" else None
@@ -209,8 +220,8 @@ def _same_machine(manifest: dict[str, Any], recipe: Recipe, folder: Path) -> Non
     for key, value in here.items():
         if there.get(key) != value:
             raise UserError(
-                f"{folder}: was begun with {key} {there.get(key)}, here it is {value}; the result would not be bit for bit "
-                f"the same. Go on there, or say --any-machine"
+                f"{folder}: {'was' if folder.exists() else 'what comes before it was'} made with {key} {there.get(key)}, here "
+                f"it is {value}; the result would not be bit for bit the same. Go on there, or say --any-machine"
             )
 
 
@@ -245,7 +256,8 @@ def _work(run: Run, stage: Stage, folder: Path, manifest: dict[str, Any]) -> Non
     def score(model: nn.Module, split: str, count: int, kinds: Sequence[str]) -> dict[str, float]:
         params = RolloutParams(recipe.evaluation.base_max_tokens, 0.0, turns=recipe.evaluation.turns)
         watch.save()
-        return evaluate(rollouts(model), kinds, split, count, params)[0]
+        shown = functools.partial(run.progress.update, f"{stage.name}: {split}")
+        return evaluate(functools.partial(rollouts(model), progress=shown), kinds, split, count, params)[0]
 
     context = StageContext(
         recipe,
@@ -351,7 +363,8 @@ def _judge(run: Run, stage: Stage, folder: Path) -> dict[str, Any]:
         split, temperature, top_p = _EVALUATIONS[name]
         run.progress.note(f"{run.progress.prefix}{stage.name}: {name} on {number} {split} tasks of each of {len(kinds)} kinds")
         params = RolloutParams(limit, temperature, top_p, seed=run.recipe.seed, turns=settings.turns)
-        found[name], seen = evaluate(acting, kinds, split, number, params)
+        shown = functools.partial(run.progress.update, f"{stage.name}: {name}")
+        found[name], seen = evaluate(functools.partial(acting, progress=shown), kinds, split, number, params)
         if name == "scores":
             write_jsonl(
                 folder / "data" / "answers.jsonl",

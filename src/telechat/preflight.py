@@ -8,6 +8,7 @@ from pathlib import Path
 
 from telechat.core.errors import UserError
 from telechat.core.files import file_digest
+from telechat.core.own import own_reward
 from telechat.core.recipe import (
     AgenticRlStage,
     AgentSftStage,
@@ -18,25 +19,37 @@ from telechat.core.recipe import (
     Stage,
     TokenizerStage,
 )
-from telechat.core.types import SPLITS
+from telechat.core.types import SPLITS, Task
 from telechat.data.corpora import refuse_unknown_source
-from telechat.tasks.registry import generate, get_kind
-from telechat.train.rewards import own_reward
+from telechat.tasks.registry import generate, get_kind, verify
 
 
-def refuse_what_cannot_run(recipe: Recipe) -> None:
-    """`UserError` for the first thing that would stop `recipe` on its way: kinds, sources and rewards that are not
-    there, stages before those whose work they need."""
+def refuse_what_cannot_run(recipe: Recipe, out: Path | None = None, until: str | None = None) -> None:
+    """`UserError` for the first thing that would stop `recipe` on its way in the folder `out`: kinds, sources and
+    rewards that are not there, stages before those whose work they need."""
+    names = [s.name for s in recipe.stages]
+    if until is not None and until not in names:
+        raise UserError(f"--until {until}: no such stage; there are: {', '.join(names)}")
+    if out is not None and out.exists() and not out.is_dir():
+        raise UserError(f"{out}: is a file; give a folder for --out")
     for kind in recipe.kinds:
         get_kind(kind)
         for split in SPLITS if ":" in kind else ():
-            generate(kind, split, recipe.seed, 0)  # a kind of one's own with few texts has none for some split
+            _try_out(generate(kind, split, recipe.seed, 0))  # with few texts there may be none for some split
     for number, stage in enumerate(recipe.stages):
         try:
             _names(recipe, stage)
             _order(recipe, number, stage)
         except UserError as error:
             raise UserError(f"stage {stage.name!r}: {error}") from None
+
+
+def _try_out(task: Task) -> None:
+    """A kind of one's own must accept its own answer and refuse silence."""
+    if not verify(task, task.gold).passed:
+        raise UserError(f"task kind {task.kind!r}: its verifier refuses the first path of {task.id}")
+    if verify(task, "").passed:
+        raise UserError(f"task kind {task.kind!r}: its verifier accepts an empty answer to {task.id}")
 
 
 def _names(recipe: Recipe, stage: Stage) -> None:
@@ -46,7 +59,7 @@ def _names(recipe: Recipe, stage: Stage) -> None:
     if isinstance(stage, PretrainStage):
         for source in stage.mixture:
             refuse_unknown_source(source, tuple(recipe.kinds))
-    if isinstance(stage, RlStage):
+    if isinstance(stage, (RlStage, AgenticRlStage)):
         for name in stage.reward.own:
             own_reward(name)
 
@@ -62,7 +75,11 @@ def _order(recipe: Recipe, number: int, stage: Stage) -> None:
     own_problems = [s.name for s in before if isinstance(s, SftStage) and not s.data_from]
     if isinstance(stage, SftStage) and stage.data_from and stage.data_from not in own_problems:
         raise UserError(f"data_from: {stage.data_from!r} is no sft stage before this one that chooses its own problems")
-    if isinstance(stage, RlStage) and stage.reward.model and not any(s.kind == "reward_model" for s in before):
+    if (
+        isinstance(stage, (RlStage, AgenticRlStage))
+        and stage.reward.model
+        and not any(s.kind == "reward_model" for s in before)
+    ):
         raise UserError("reward.model needs a reward_model stage before it")
     if isinstance(stage, (RlStage, AgentSftStage, AgenticRlStage)) and not stage.kinds:
         multi = not isinstance(stage, RlStage)
@@ -85,5 +102,5 @@ def own_code(recipe: Recipe) -> dict[str, str]:
 
 def own_names(recipe: Recipe, stage: Stage) -> Iterator[str]:
     """The kinds and rewards of one's own that `stage` uses."""
-    rewards = stage.reward.own if isinstance(stage, RlStage) else ()
+    rewards = stage.reward.own if isinstance(stage, (RlStage, AgenticRlStage)) else ()
     yield from (name for name in (*recipe.kinds, *getattr(stage, "kinds", ()), *rewards) if ":" in name)

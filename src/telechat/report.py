@@ -13,8 +13,9 @@ from telechat.machine import describe_machine
 from telechat.report_html import bars, line_chart, page, score_table, table
 
 
-def write_report(recipe: Recipe, out: Path, folders: list[Path]) -> dict[str, Any]:
-    """Write OUT/report.json and OUT/report.html from the finished stages' manifests; returns the report."""
+def write_report(recipe: Recipe, out: Path, folders: list[Path], anew: bool = True) -> dict[str, Any]:
+    """Write OUT/report.json and OUT/report.html from the finished stages' manifests; returns the report. Unless `anew`,
+    the machine is not measured again where a report is there."""
     manifests = [read_json(folder / "manifest.json") for folder in folders]
     scores: dict[str, Any] = {}
     sampled: dict[str, Any] = {}
@@ -38,7 +39,7 @@ def write_report(recipe: Recipe, out: Path, folders: list[Path]) -> dict[str, An
             }
         )
     known = out / "report.json"
-    kept = read_json(known)["machine"] if known.exists() else None
+    kept = read_json(known)["machine"] if known.exists() and not anew else None
     report = {
         "recipe": recipe.name,
         "seed": recipe.seed,
@@ -124,6 +125,7 @@ def _stage_table(stages: list[dict[str, Any]]) -> str:
             for k, v in stage["metrics"].items()
             if isinstance(v, dict) and k in ("bits_per_byte", "parents", "weights", "by_kind")
         }
+        nested |= {f"trajectories of {kind}": counts for kind, counts in stage["metrics"].get("trajectories", {}).items()}
         text = ", ".join(f"{k} {_number(v)}" for k, v in shown.items())
         text += "".join(
             f"<br>{escape(k)}: " + ", ".join(f"{escape(n)} {_number(v)}" for n, v in d.items()) for k, d in nested.items()

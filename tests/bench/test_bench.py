@@ -59,7 +59,8 @@ def test_the_recipe_bench_runs_every_arm(tmp_path):
     from telechat.core.progress import Progress
 
     found = recipe([0], tmp_path, "smoke", Progress(quiet=True))
-    assert {"rl", "continued_sft", "one_path_rl", "fused", "best_parent", "uniform"} <= set(found["mean"])
+    arms = {"rl", "continued_sft", "continued_sft_slower", "one_path_rl"}
+    assert arms | {"fused", "best_parent", "uniform"} <= set(found["mean"])
     assert json.loads(json.dumps(quickstart([0], tmp_path, "smoke", Progress(quiet=True))))["seeds"][0]["seed"] == 0
 
 

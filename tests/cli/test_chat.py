@@ -145,7 +145,7 @@ def test_bytes_that_are_no_text_do_not_end_a_conversation(monkeypatch):
 
 
 def test_a_conversation_that_cannot_be_saved_goes_on(tmp_path):
-    conversation, _ = talk([said("ok"), said("still here")])
+    conversation, _ = talk([said("ok")], [said("still here")])
     conversation.say("hi")
     with pytest.raises(UserError, match="cannot be written"):
         conversation.obey("/save", str(tmp_path))

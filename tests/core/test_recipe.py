@@ -112,6 +112,20 @@ def test_a_recipe_of_aliases_of_aliases_ends_at_once(tmp_path):
     assert "r.yaml" in complaint(tmp_path, "\n".join(lines) + "\nstages: [{kind: *a11}]\n")
 
 
+def test_what_an_override_breaks_is_not_blamed_on_the_file(tmp_path):
+    (tmp_path / "r.yaml").write_text(SMALL + "sizes: {big: {stages.sft.steps: lots}}\n")
+    for given, size, words in ((["seed=-1"], None, "--set seed=-1: seed:"), ([], "big", "size big: stages.1.steps:")):
+        with pytest.raises(UserError, match=words) as error:
+            read_recipe(str(tmp_path / "r.yaml"), given, size)
+        assert "r.yaml:" not in str(error.value)
+    assert "sizes: write" in complaint(tmp_path, SMALL + "sizes: {big: 3}\n")
+
+
+def test_candidates_are_taken_at_a_constant_rate():
+    with pytest.raises(UserError, match="constant rate"):
+        read_recipe("nano", ["stages.pretrain-hard.optimizer.decay=0.5"])
+
+
 def test_what_an_alias_repeats_is_set_in_one_place_alone(tmp_path):
     text = SMALL.replace("lr: 1.0e-3", "lr: 1.0e-3\n  - {name: more, kind: sft, steps: 3, optimizer: *o}").replace(
         "optimizer:", "optimizer: &o", 1

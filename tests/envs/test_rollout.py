@@ -25,7 +25,9 @@ class ScriptedEngine:
         self.paths = paths
         self.calls = 0
 
-    def generate(self, prompts: Sequence[Sequence[int]], params: Sequence[Sequence[SamplingParams]]) -> list[list[Completion]]:
+    def generate(
+        self, prompts: Sequence[Sequence[int]], params: Sequence[Sequence[SamplingParams]], progress: object = None
+    ) -> list[list[Completion]]:
         self.calls += 1
         return [[self._turn(tuple(prompt), p) for p in wanted] for prompt, wanted in zip(prompts, params, strict=True)]
 

@@ -11,15 +11,16 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from telechat.core.errors import UserError
+from telechat.core.own import own_reward
 from telechat.core.progress import Progress
-from telechat.core.recipe import OptimizerConfig, RewardConfig
+from telechat.core.recipe import OptimizerConfig, RewardConfig, RlStage
 from telechat.core.types import Message, Task, Trajectory, Verdict
 from telechat.train.batches import Sample, collate
 from telechat.train.losses import next_token
 from telechat.train.merge import fused_state, performance_weights
 from telechat.train.optimizer import build_optimizers, learning_rate, orthogonalised
-from telechat.train.rewards import FusedReward, RewardModel, RunningScale, advantages, own_reward
-from telechat.train.rl import Curriculum, in_turn
+from telechat.train.rewards import FusedReward, RewardModel, RunningScale, advantages
+from telechat.train.rl import Curriculum, RlSource, in_turn
 from telechat.train.state import load_state, save_state
 from telechat.train.trainer import Metrics, Trainer
 
@@ -71,6 +72,20 @@ def test_the_curriculum_asks_what_is_half_learned():
     assert len({t.id for t in [*first, *curriculum.draw(20, 1, 1)]}) == 40
 
 
+def test_kinds_of_several_turns_have_a_bound_together():
+    kinds = ["addition", "code", "tool_lookup", "file_repair"]
+    rates = {"addition": 0.9, "code": 0.8, "tool_lookup": 0.5, "file_repair": 0.4}
+    curriculum = Curriculum(kinds, 0.1, rates, multi_turn_share=0.1)
+    shares = curriculum.shares()
+    free = Curriculum(kinds, 0.1, curriculum.rates).shares()
+    assert sum(shares.values()) == pytest.approx(1)
+    assert shares["tool_lookup"] + shares["file_repair"] == pytest.approx(0.1)
+    assert shares["addition"] / shares["code"] == pytest.approx(free["addition"] / free["code"])
+    assert free["tool_lookup"] + free["file_repair"] > 0.4
+    only = Curriculum(kinds[2:], 0.1, multi_turn_share=0.1).shares()
+    assert sum(only.values()) == pytest.approx(1)
+
+
 def test_kinds_are_replayed_in_turn_by_their_shares():
     kinds = ["addition", "code", "tool_calculator", "safety"]
     shares = {"tool_calculator": 3, "safety": 0}
@@ -92,6 +107,38 @@ def test_rewards_are_fused_by_their_weights():
     config = RewardConfig(rule=2.0, own={f"{__name__}:half": 0.4})
     name = f"{__name__}:half"
     assert FusedReward(config, None)(pairs) == [{"rule": 2.0, name: 0.2}, {"rule": 0.0, name: 0.2}]
+
+
+def short(task: Task, trajectory: Trajectory) -> float:
+    return -float(len(trajectory.ids))
+
+
+def test_a_group_that_only_ones_own_reward_tells_apart_is_learned_from(tmp_path):
+    class Alike:
+        """Two right answers to every task, one of them longer."""
+
+        def refresh(self):
+            pass
+
+        def __call__(self, tasks, samples, params, hints=None, progress=None):
+            right = Verdict(1.0, True)
+            return [
+                [Trajectory(t.id, [], [5, 6, *[7] * n], [0, 0, *[1] * n], [0.0] * (n + 2), right) for n in (1, 2)]
+                for t in tasks
+            ]
+
+    def batches(own: dict[str, float]):
+        config = RlStage(name="rl", steps=1, prompts=2, group=2, reward=RewardConfig(rule=1.0, own=own))
+        fused = FusedReward(config.reward, None)
+        source = RlSource(config, ["addition"], Alike(), None, fused, 0, 1, tmp_path, ["addition"])
+        ((made, _),), figures = source.batches(0)
+        return made, figures["mixed"]
+
+    assert batches({}) == ([], 0.0)
+    ((batch,), mixed) = batches({f"{__name__}:short": 0.5})
+    assert mixed == 1.0
+    by_length = dict(zip(batch.owner.tolist(), batch.weights.tolist(), strict=True))
+    assert sorted(w > 0 for w in by_length.values()) == [False, False, True, True]
 
 
 @pytest.mark.parametrize("name", ["nothing", "no.such.module:f", "math:no_such"])

@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from telechat.core.files import read_json
 from telechat.core.progress import Progress
 from telechat.core.recipe import Recipe, SftStage
 from telechat.core.recipe_file import read_recipe
+from telechat.machine import quickstart_seconds
 from telechat.pipeline import run_recipe, stage_folder
 from telechat.tasks.registry import get_kind
 
@@ -63,6 +65,9 @@ def _figures(recipe: Recipe, report: dict[str, Any]) -> dict[str, Any]:
         "multi_turn_start": round(statistics.mean(start[k] for k in multi), 4),
         "multi_turn_end": round(statistics.mean(end[k] for k in multi), 4),
         "final_mean": end["mean"],
+        "transfer_mean": list(report["transfer"].values())[-1]["mean"],
+        "gemm_gflops": report["machine"]["gemm_gflops"],
+        "budget_seconds": round(quickstart_seconds(report["machine"]["gemm_gflops"])),
         "pair_accuracy": model["pair_accuracy"],
         "fused": merge["fused"],
         "best_parent": merge["best_parent"],
@@ -86,15 +91,19 @@ def recipe(seeds: Sequence[int], out: Path, size: str | None = None, progress: P
     """What RL, several solution paths and weighted fusion earn: each against its alternative, mean over the kinds.
 
     `rl` beside `continued_sft`: the same sft checkpoint, trained on the same problems for as many seconds as the two
-    rl stages trained. `several_paths` beside `one_path`: sft with the gold path only, then the same rl stages.
+    rl stages and the reward model took; once with the rate of sft, which had fallen nearly to zero, and once with a
+    fifth of it (`continued_sft_slower`). `one_path`: sft with the gold path only, as many steps, then the same rl stages.
     """
     progress = progress or Progress()
     rows = []
     for seed in seeds:
         whole, folder, report = base_run(out, seed, size, progress)
-        continued, steps = _continued(whole, folder)
+        steps = _steps_for_the_time_of_rl(whole, folder)
         progress.note(f"continued sft, seed {seed}: {steps} steps")
-        more = _variant(continued, whole, folder, out / f"seed-{seed}-continued-sft", progress)
+        more, slower = (
+            _variant(_continued(whole, steps, share), whole, folder, out / f"seed-{seed}-{name}", progress)
+            for name, share in (("continued-sft", 1.0), ("continued-sft-slower", 0.2))
+        )
         single = _variant(_one_path(whole), whole, folder, out / f"seed-{seed}-one-path", progress)
         figures = _figures(whole, report)
         sft, rl = _last(whole, "sft"), _last(whole, "rl")
@@ -104,6 +113,7 @@ def recipe(seeds: Sequence[int], out: Path, size: str | None = None, progress: P
                 "sft": report["scores"][sft]["mean"],
                 "rl": report["scores"][rl]["mean"],
                 "continued_sft": more["scores"]["sft-more"]["mean"],
+                "continued_sft_slower": slower["scores"]["sft-more"]["mean"],
                 "continued_steps": steps,
                 "one_path_sft": single["scores"][sft]["mean"],
                 "one_path_rl": single["scores"][rl]["mean"],
@@ -124,15 +134,26 @@ def _training_seconds(folder: Path) -> float:
     return statistics.median(seconds) * len(seconds)
 
 
-def _continued(whole: Recipe, folder: Path) -> tuple[Recipe, int]:
-    """The recipe up to sft, then more sft on the same problems for the training time of the rl stages."""
-    index = next(i for i, s in enumerate(whole.stages) if s.kind == "sft")
-    sft = whole.stages[index]
-    assert isinstance(sft, SftStage)
-    rl = sum(_training_seconds(stage_folder(folder, i, s)) for i, s in enumerate(whole.stages) if s.kind == "rl")
-    steps = max(1, round(rl / _training_seconds(stage_folder(folder, index, sft)) * sft.steps))
-    more = sft.model_copy(update={"name": "sft-more", "steps": steps, "data_from": sft.name})
-    return whole.model_copy(update={"stages": [*whole.stages[: index + 1], more]}), steps
+def _steps_for_the_time_of_rl(whole: Recipe, folder: Path) -> int:
+    """How many steps sft makes in the time that the rl stages trained and the reward model sampled and trained."""
+    index, sft = _sft(whole)
+    folders = {i: stage_folder(folder, i, s) for i, s in enumerate(whole.stages)}
+    rl = sum(_training_seconds(folders[i]) for i, s in enumerate(whole.stages) if s.kind == "rl")
+    judges = [i for i, s in enumerate(whole.stages) if s.kind == "reward_model"]
+    model = sum(read_json(folders[i] / "manifest.json")["seconds"] for i in judges)
+    return max(1, round((rl + model) / _training_seconds(folders[index]) * sft.steps))
+
+
+def _continued(whole: Recipe, steps: int, share: float) -> Recipe:
+    """The recipe up to sft, then `steps` more on the same problems at `share` of its rate."""
+    index, sft = _sft(whole)
+    optimizer = sft.optimizer.model_copy(update={"lr": share * sft.optimizer.lr})
+    more = sft.model_copy(update={"name": "sft-more", "steps": steps, "data_from": sft.name, "optimizer": optimizer})
+    return whole.model_copy(update={"stages": [*whole.stages[: index + 1], more]})
+
+
+def _sft(whole: Recipe) -> tuple[int, SftStage]:
+    return next((i, s) for i, s in enumerate(whole.stages) if isinstance(s, SftStage))
 
 
 def _one_path(whole: Recipe) -> Recipe:

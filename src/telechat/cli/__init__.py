@@ -6,7 +6,6 @@ so that `--help` and the commands that need no model answer at once.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import importlib
 import os
@@ -35,16 +34,6 @@ _OF_THE_MACHINE = (
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
     errno.EMFILE, errno.ELOOP, errno.EXDEV, errno.ENOTEMPTY,
 )  # fmt: skip
-
-
-def code_beside(recipe: str | None = None) -> None:
-    """Let `module:function` be found in the working directory and beside a recipe file, after everything installed."""
-    folders = []
-    with contextlib.suppress(FileNotFoundError):  # it may have been removed
-        folders.append(os.getcwd())
-    if recipe is not None and os.path.isfile(recipe):
-        folders.append(os.path.dirname(os.path.abspath(recipe)))
-    sys.path += [folder for folder in folders if folder not in sys.path]
 
 
 def _app(names: list[str]) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -31,12 +33,14 @@ def run_and_print(
     """Run and print the score table, the report's path and the commands that talk to the result."""
     import json
 
-    from telechat.cli import code_beside
+    from telechat.core.own import code_beside
     from telechat.core.recipe_file import read_recipe
+    from telechat.preflight import refuse_what_cannot_run
 
     code_beside(recipe_name)
     recipe = read_recipe(recipe_name, overrides, size)
     folder = out or Path("runs") / (f"{recipe.name}-{size}" if size else recipe.name)
+    refuse_what_cannot_run(recipe, folder, until)
     from transformers.utils import logging
 
     from telechat.pipeline import run_recipe
@@ -44,15 +48,17 @@ def run_and_print(
     logging.disable_progress_bar()
 
     report = run_recipe(recipe, folder, until=until, any_machine=any_machine)
-    if not report:
-        return
+    if as_json and not report:
+        report = {"recipe": recipe.name, "seed": recipe.seed, "stopped_after": until}
     if as_json:
         typer.echo(json.dumps(report, ensure_ascii=False))
+        return
+    if not report:
         return
     from telechat.cli.tables import print_scores
 
     print_scores(report)
-    final = folder / [s["model"] for s in report["stages"] if s["model"] and s["kind"] != "reward_model"][-1]
+    program = "telechat" if shutil.which("telechat") else sys.argv[0]
     typer.echo(f"\nreport:  {folder / 'report.html'}")
-    typer.echo(f"talk:    telechat chat {final}")
-    typer.echo(f"serve:   telechat serve {final}")
+    typer.echo(f"talk:    {program} chat {folder}")
+    typer.echo(f"serve:   {program} serve {folder}")

@@ -30,8 +30,8 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """List the task kinds, show tasks of one, or check answers: telechat tasks check ANSWERS.jsonl."""
-    from telechat.cli import code_beside
     from telechat.core.errors import UserError
+    from telechat.core.own import code_beside
 
     code_beside()
     if kind == "check":

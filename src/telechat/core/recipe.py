@@ -116,6 +116,12 @@ class PretrainStage(Learning):
     candidate_gap: Float = Field(0.1, ge=0.1, le=0.5, description="distance between candidates as a share of the steps")
     allow_easier: bool = Field(False, description="accept data that is not harder and denser than the previous stage's")
 
+    @model_validator(mode="after")
+    def _constant(self) -> PretrainStage:
+        if self.candidates and self.optimizer.decay:
+            raise ValueError("candidates are taken at a constant rate: set optimizer.decay to 0, and anneal after the merge")
+        return self
+
     @field_validator("mixture")
     @classmethod
     def _something(cls, mixture: dict[str, float]) -> dict[str, float]:
@@ -192,6 +198,7 @@ class RlStage(Learning):
     replay_weight: Float = Field(0.1, ge=0)
     replay_shares: Shares = Field(default_factory=dict, description="how often a kind is replayed in a turn of all kinds")
     min_share: Float = Field(0.02, ge=0, le=1, description="floor of a kind's share of the prompts, as a share of uniform")
+    multi_turn_share: Float = Field(1.0, ge=0, le=1, description="of the prompts, at most, for kinds of several turns together")
     reward: RewardConfig = RewardConfig()
     save_every: Int = Field(1, ge=1)
 
@@ -230,6 +237,7 @@ class AgenticRlStage(Learning):
     replay: Int = Field(0, ge=0)
     replay_weight: Float = Field(0.1, ge=0)
     replay_shares: Shares = Field(default_factory=dict)
+    reward: RewardConfig = RewardConfig()
     save_every: Int = Field(1, ge=1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import math
 import typing
@@ -63,6 +64,9 @@ def read_recipe(recipe: str, overrides: list[str] | None = None, size: str | Non
         raise UserError(f"{label}: a recipe is a mapping of keys (name, kinds, stages …), not {type(data).__name__}")
     data = _apart(data)
     sizes = data.pop("sizes", None) or {}
+    if not isinstance(sizes, dict) or not all(isinstance(values, dict) for values in sizes.values()):
+        raise UserError(f"{label}: sizes: write name: {{key: value}} for each size")
+    plain = _apart(data)
     if size is not None and size not in sizes:
         raise UserError(f"{label}: has no size {size!r}; there are: {', '.join(sizes) or 'none'}")
     for key, value in sizes[size].items() if size else ():
@@ -72,6 +76,11 @@ def read_recipe(recipe: str, overrides: list[str] | None = None, size: str | Non
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
+        if size or overrides:  # a file that is right by itself is not to blame
+            with contextlib.suppress(ValidationError):
+                Recipe.model_validate(plain)
+                changed = " ".join([f"size {size}"] * bool(size) + [f"--set {override}" for override in overrides or []])
+                raise UserError(_explain(one_line(changed)[:200], None, error)) from None
         raise UserError(_explain(label, node, error)) from None
 
 
@@ -196,7 +205,7 @@ def _explain(label: str, node: yaml.Node | None, error: ValidationError) -> str:
     first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])  # a typo also makes a key "missing"
     location = tuple(first["loc"])
     shown = ".".join(str(part) for part in location if part not in STAGE_KINDS)
-    where = f"{label}:{_line(node, location)}: "
+    where = f"{label}:{_line(node, location)}: " if node is not None else f"{label}: "
     if first["type"] == "extra_forbidden":
         fields = _fields_at(location)
         near = difflib.get_close_matches(str(location[-1]), fields, 1, cutoff=0.5)

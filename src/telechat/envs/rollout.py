@@ -50,7 +50,8 @@ def roll_out(
     """`samples` attempts at every task (or `samples[i]` at task i), judged by its verifier.
 
     `hints[i]` are token ids that the attempts at task i start from, as if the model had thought them; they count as
-    prompt, not as the model's own. Returns trajectories[task][sample].
+    prompt, not as the model's own. `progress` is told how many of a turn's prompts are answered. Returns
+    trajectories[task][sample].
     """
     begun = time.perf_counter()
     counts = [samples] * len(tasks) if isinstance(samples, int) else samples
@@ -59,12 +60,10 @@ def roll_out(
     ]
     turn = 0
     while live := [a for a in attempts if a.open]:
-        completions = _generate(engine, renderer, live, params, turn)
+        completions = _generate(engine, renderer, live, params, turn, progress)
         for attempt, completion in zip(live, completions, strict=True):
             _take_turn(renderer, attempt, completion, params, engine.max_len)
         turn += 1
-        if progress is not None:
-            progress(sum(not a.open for a in attempts), len(attempts))
     seconds = (time.perf_counter() - begun) / max(1, len(attempts))
     judged = iter([_judge(attempt, seconds) for attempt in attempts])
     return [list(itertools.islice(judged, count)) for count in counts]
@@ -78,7 +77,14 @@ def _begin(renderer: Renderer, task: Task, number: int, hint: Sequence[int]) -> 
     return attempt
 
 
-def _generate(engine: Engine, renderer: Renderer, live: list[Attempt], params: RolloutParams, turn: int) -> list[Completion]:
+def _generate(
+    engine: Engine,
+    renderer: Renderer,
+    live: list[Attempt],
+    params: RolloutParams,
+    turn: int,
+    progress: Callable[[int, int], None] | None,
+) -> list[Completion]:
     """One turn of every live attempt; equal prompts (a group's first turn) are computed once."""
     stop = (renderer.end_id,)
     groups: dict[tuple[int, ...], list[int]] = {}
@@ -99,7 +105,8 @@ def _generate(engine: Engine, renderer: Renderer, live: list[Attempt], params: R
         for prompt in prompts
     ]
     split = [(p, w[k : k + engine.slots]) for p, w in zip(prompts, wanted, strict=True) for k in range(0, len(w), engine.slots)]
-    produced = engine.generate([p for p, _ in split], [w for _, w in split])
+    told = None if progress is None else (lambda done: progress(done, len(split)))
+    produced = engine.generate([p for p, _ in split], [w for _, w in split], told)
     flat = iter([completion for completions in produced for completion in completions])
     out: dict[int, Completion] = {}
     for prompt in prompts:
@@ -176,6 +183,7 @@ class LocalRollouts:
         samples: int | Sequence[int],
         params: RolloutParams,
         hints: Sequence[Sequence[int]] | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> list[list[Trajectory]]:
         """`samples` judged attempts at each task, or `samples[i]` at task i."""
-        return roll_out(self.engine, self.renderer, tasks, samples, params, hints)
+        return roll_out(self.engine, self.renderer, tasks, samples, params, hints, progress)

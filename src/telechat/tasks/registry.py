@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 import functools
 import hashlib
-import importlib
 from collections.abc import Sequence
 from typing import Any
 
 from telechat.core import seeds
 from telechat.core.errors import UserError, one_line
+from telechat.core.own import named
 from telechat.core.types import SPLITS, Message, Rule, Task, Verdict
 from telechat.tasks.base import Draft, Kind, MultiTurnKind
 
@@ -48,13 +48,8 @@ def get_kind(name: str) -> Kind:
         near = difflib.get_close_matches(name, KINDS, 1, 0.4)
         hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(KINDS)}, or module:function"
         raise UserError(f"unknown task kind {name!r}: {hint}")
-    module, _, factory = target.partition(":")
-    try:
-        made = getattr(importlib.import_module(module), factory, None)
-    except (Exception, SystemExit) as error:  # whatever a module of one's own raises
-        raise UserError(f"task kind {name!r}: cannot import {module!r}: {type(error).__name__}: {one_line(error)}") from None
-    if made is None:
-        raise UserError(f"task kind {name!r}: {module} has no {factory!r}")
+    factory = target.partition(":")[2]
+    made = named(target, f"task kind {name!r}")
     try:
         kind = made()
     except (Exception, SystemExit) as error:

@@ -9,6 +9,7 @@ Single-turn problems are replayed against forgetting.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 from telechat.chat.render import Renderer
@@ -45,12 +46,16 @@ def collect(context: StageContext, config: AgentSftStage, rollouts: Rollouts, re
     """Training rows, and how many of each kind were the model's own or generated."""
     kinds = config.kinds or [k for k in context.kinds if get_kind(k).multi_turn]
     params = RolloutParams(config.max_tokens, config.temperature, seed=context.seed, turns=context.recipe.evaluation.turns)
+
+    def shown_as(what: str) -> Callable[[int, int], None]:
+        return lambda done, total: context.progress.update(f"{config.name}: {what}", done, total)
+
     rows: list[dict] = []
     counts: dict[str, dict[str, int]] = {}
     for kind in kinds:
         tasks = [generate(kind, "train", context.seed + 3, i) for i in range(config.problems)]
         own = shown = failed = 0
-        for task, attempts in zip(tasks, rollouts(tasks, config.samples, params), strict=True):
+        for task, attempts in zip(tasks, rollouts(tasks, config.samples, params, progress=shown_as(kind)), strict=True):
             right = [a for a in attempts if a.verdict is not None and a.verdict.passed]
             if len(right) >= max(1, math.ceil(config.agree * len(attempts))):
                 shortest = sorted({tuple(a.ids): a for a in right}.values(), key=lambda a: len(a.ids))[:OWN_PER_PROBLEM]

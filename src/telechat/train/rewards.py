@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from telechat.core.errors import UserError, one_line
+from telechat.core.own import own_reward
 from telechat.core.recipe import RewardConfig
 from telechat.core.types import Task, Trajectory
 from telechat.models.loading import training_device
+from telechat.tasks.registry import get_kind
 from telechat.train.batches import collate, grouped
 from telechat.train.examples import trajectory_sample
 from telechat.train.losses import answer_scores
 from telechat.train.packed import hidden_states
-
-OwnReward = Callable[[Task, Trajectory], float]
-
-
-def own_reward(name: str) -> OwnReward:
-    """The function behind `module:function`: (task, trajectory) → number."""
-    module, separator, function = name.partition(":")
-    if not separator:
-        raise UserError(f"reward {name!r}: write module:function")
-    try:
-        found = getattr(importlib.import_module(module), function)
-    except (Exception, SystemExit) as error:  # whatever a module of one's own raises
-        raise UserError(f"reward {name!r}: cannot be imported: {type(error).__name__}: {one_line(error)}") from None
-    if not callable(found):
-        raise UserError(f"reward {name!r}: {function} is a {type(found).__name__}, not a function of (task, trajectory)")
-    return found
 
 
 class RewardModel:
@@ -98,16 +82,29 @@ class FusedReward:
     def __call__(self, pairs: Sequence[tuple[Task, Trajectory]]) -> list[dict[str, float]]:
         """The reward of each (task, trajectory), part by part, weighted: `rule`, `model`, and one's own by name. Their
         sum is the reward."""
+        rewards = self.checked(pairs)
+        self.add_model(pairs, rewards)
+        return rewards
+
+    def checked(self, pairs: Sequence[tuple[Task, Trajectory]]) -> list[dict[str, float]]:
+        """The parts that do not come from a model: the verdict and one's own rewards."""
         rewards = [{"rule": self.config.rule * (t.verdict.score if t.verdict else 0.0)} for _, t in pairs]
-        if self.model is not None and pairs:
-            scores = self.model.scores([t for _, t in pairs])
-            self.scale.update(scores)
-            for parts, score in zip(rewards, scores, strict=True):
-                parts["model"] = self.config.model * self.scale.normalise(score) / 2
         for name, (function, weight) in self.own.items():
             for parts, pair in zip(rewards, pairs, strict=True):
                 parts[name] = weight * float(function(*pair))
         return rewards
+
+    def add_model(self, pairs: Sequence[tuple[Task, Trajectory]], rewards: Sequence[dict[str, float]]) -> None:
+        """Add the reward model's part. It has seen single turns only and says nothing of several."""
+        if self.model is None:
+            return
+        single = [i for i, (task, _) in enumerate(pairs) if not get_kind(task.kind).multi_turn]
+        scores = self.model.scores([pairs[i][1] for i in single]) if single else []
+        self.scale.update(scores)
+        for parts in rewards:
+            parts["model"] = 0.0
+        for i, score in zip(single, scores, strict=True):
+            rewards[i]["model"] = self.config.model * self.scale.normalise(score) / 2
 
 
 def advantages(rewards: Sequence[float], floor: float) -> list[float]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from telechat.chat.render import Renderer
 from telechat.core.files import write_jsonl
-from telechat.core.recipe import AgenticRlStage, RewardConfig, RlStage
+from telechat.core.recipe import AgenticRlStage, RlStage
 from telechat.core.seeds import rng, seed_of
 from telechat.core.types import RolloutParams, Task, Trajectory
 from telechat.tasks.registry import generate, get_kind
@@ -37,14 +37,22 @@ class Curriculum:
     min_share: float
     rates: dict[str, float] = field(default_factory=dict)
     drawn: dict[str, int] = field(default_factory=dict)
+    multi_turn_share: float = 1.0
 
     def shares(self) -> dict[str, float]:
-        """Share of each kind: p(1 − p), with a floor of `min_share` × uniform."""
+        """Share of each kind: p(1 − p), with a floor of `min_share` × uniform; those of several turns have at most
+        `multi_turn_share` together, because their rollouts take several times as long."""
         raw = {k: self.rates.get(k, 0.5) * (1 - self.rates.get(k, 0.5)) for k in self.kinds}
         total = sum(raw.values()) or 1.0
         floored = {k: max(v / total, self.min_share / len(self.kinds)) for k, v in raw.items()}
         whole = sum(floored.values())
-        return {k: v / whole for k, v in floored.items()}
+        shares = {k: v / whole for k, v in floored.items()}
+        several = [k for k in self.kinds if get_kind(k).multi_turn]
+        together = sum(shares[k] for k in several)
+        if self.multi_turn_share < together < 1:
+            more, less = (1 - self.multi_turn_share) / (1 - together), self.multi_turn_share / together
+            shares = {k: v * (less if k in several else more) for k, v in shares.items()}
+        return shares
 
     def draw(self, count: int, seed: int, step: int) -> list[Task]:
         """`count` fresh training tasks."""
@@ -93,8 +101,8 @@ class RlSource:
         self.seed = seed
         self.turns = turns
         self.folder = folder
-        floor = config.min_share if isinstance(config, RlStage) else 0.1
-        self.curriculum = Curriculum(kinds, floor)
+        floor, several = (config.min_share, config.multi_turn_share) if isinstance(config, RlStage) else (0.1, 1.0)
+        self.curriculum = Curriculum(kinds, floor, multi_turn_share=several)
 
     def state(self) -> dict[str, Any]:
         """Pass rates, task counters and the reward scale."""
@@ -121,16 +129,18 @@ class RlSource:
         counts = [config.group] * len(tasks) + [1] * len(asked)
         made = self.rollouts([*tasks, *asked], counts, params, [*hints, *([] for _ in asked)])
         groups, attempts = made[: len(tasks)], {t.id: attempt for t, (attempt,) in zip(asked, made[len(tasks) :], strict=True)}
-        mixed = []
+        mixed, parts = [], []
         passed = 0.0
         for task, hint, group in zip(tasks, hints, groups, strict=True):
             verdicts = [t.verdict.score if t.verdict else 0.0 for t in group]
             passed += sum(verdicts) / len(verdicts)
             if not hint:
                 self.curriculum.learn(task.kind, sum(verdicts) / len(verdicts))
-            if len(set(verdicts)) > 1:
+            checked = self.reward.checked([(task, t) for t in group])
+            if len({sum(each.values()) for each in checked}) > 1:
                 mixed.append((task, group))
-        parts = self.reward([(task, t) for task, group in mixed for t in group])
+                parts += checked
+        self.reward.add_model([(task, t) for task, group in mixed for t in group], parts)
         rewards = [sum(each.values()) for each in parts]
         samples: list[list[Sample]] = []
         for i, (_, group) in enumerate(mixed):
@@ -234,13 +244,12 @@ def run(context: StageContext, config: RlStage | AgenticRlStage) -> StageResult:
     model = context.model()
     multi = isinstance(config, AgenticRlStage)
     kinds = config.kinds or [k for k in context.kinds if get_kind(k).multi_turn == multi]
-    rewards = config.reward if isinstance(config, RlStage) else RewardConfig()
     source = RlSource(
         config,
         kinds,
         context.rollouts(model),
         context.renderer(context.tokenizer()),
-        FusedReward(rewards, context.newest("reward_model")),
+        FusedReward(config.reward, context.newest("reward_model")),
         context.seed,
         context.recipe.evaluation.turns,
         context.folder,

@@ -34,8 +34,10 @@ class Rollouts(Protocol):
         samples: int | Sequence[int],
         params: RolloutParams,
         hints: Sequence[Sequence[int]] | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> list[list[Trajectory]]:
-        """`samples` judged attempts at each task, or `samples[i]` at task i."""
+        """`samples` judged attempts at each task, or `samples[i]` at task i; `progress` is told how many of a turn's
+        prompts are answered."""
         ...
 
 
