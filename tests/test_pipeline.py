@@ -16,11 +16,13 @@ import torch
 import yaml
 
 from telechat.core.errors import UserError
-from telechat.core.files import file_digest
+from telechat.core.files import file_digest, read_jsonl
 from telechat.core.progress import Progress
 from telechat.core.recipe import STAGE_KINDS
 from telechat.core.recipe_file import read_recipe
+from telechat.core.types import Trajectory
 from telechat.pipeline import run_recipe
+from telechat.tasks.registry import generate, verify
 from tests.tiny_recipe import TINY
 
 
@@ -64,6 +66,16 @@ def test_the_report_holds_what_the_contract_says(finished):
         assert set(found) == {"mean", "addition", "code", "call_single", "tool_lookup"}
         assert all(0 <= v <= 1 for v in found.values())
     assert "<svg" in (finished / "report.html").read_text()
+
+
+def test_what_agents_learned_from_is_judged_right_again(finished):
+    rows = read_jsonl(finished / "stages" / "08-agent-sft" / "data" / "trajectories.jsonl")
+    found = [Trajectory.from_dict(row) for row in rows]
+    assert any("tool_lookup" in t.task_id for t in found)
+    for trajectory in found:
+        kind, split, seed, index = trajectory.task_id.split("/")
+        assert verify(generate(kind, split, int(seed), int(index)), trajectory.messages).passed
+        assert trajectory.verdict.passed
 
 
 def test_difficulty_rises_from_stage_to_stage(finished):

@@ -32,7 +32,7 @@ from telechat.core.progress import Progress, clock
 from telechat.core.recipe import Recipe, Stage
 from telechat.core.recipe_file import write_recipe
 from telechat.core.seeds import seed_of
-from telechat.core.types import RolloutParams
+from telechat.core.types import RolloutParams, Task, Trajectory
 from telechat.data.corpora import stdlib_digest
 from telechat.engine import Engine
 from telechat.envs.rollout import LocalRollouts
@@ -390,11 +390,10 @@ def _scores_before_agents(run: Run, stage: Stage) -> dict[str, float]:
     return {}
 
 
-def _answer(task: Any, trajectory: Any) -> dict[str, Any]:
+def _answer(task: Task, trajectory: Trajectory) -> dict[str, Any]:
     return {
-        "task": task.id,
+        **trajectory.to_dict(),
         "kind": task.kind,
         "prompt": [m.to_dict() for m in task.messages],
-        "messages": [m.to_dict() for m in trajectory.messages],
         "passed": bool(trajectory.verdict and trajectory.verdict.passed),
     }

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from telechat.cli.tasks import command
 from telechat.core.errors import UserError
-from telechat.core.types import SPLITS, Message
+from telechat.core.types import SPLITS, Message, Trajectory
 from telechat.tasks.registry import KINDS, generate, verify
 
 app = typer.Typer()
@@ -98,6 +98,20 @@ def test_answers_do_not_name_code_to_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"allow it with --kind {name}"):
         run("check", str(file))
     assert run("check", str(file), "--kind", name).startswith("1\tfail")
+
+
+def test_a_trajectory_is_judged_again(tmp_path: Path) -> None:
+    task = generate("tool_lookup", "train", 3, 1)
+    right = Trajectory(task.id, list(task.gold), [1, 2], [0, 1], [-0.25], verify(task, task.gold), 0.5)
+    assert Trajectory.from_dict(json.loads(json.dumps(right.to_dict()))) == right
+    wrong = {**right.to_dict(), "messages": [m.to_dict() for m in task.gold[:-1]]}
+    file = tmp_path / "trajectories.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in (right.to_dict(), wrong)))
+    assert run("check", str(file)).splitlines()[-1] == "1 of 2 passed"
+    for odd in ("tool_lookup/train/3", "tool_lookup/train/x/1", "", f"tool_lookup/train/1/{'9' * 50}"):
+        file.write_text(json.dumps({**right.to_dict(), "task": odd}))
+        with pytest.raises(UserError, match="kind/split/seed/index"):
+            run("check", str(file))
 
 
 def test_unfinished_answers_fail() -> None:

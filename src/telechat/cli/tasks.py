@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 _KIND = typer.Argument(help="A task kind, module:function, or `check` to check answers.", show_default=False)
 _FILE = typer.Argument(
-    help='With `check`: lines of {"kind", "split", "seed", "index", "answer"}; - reads stdin.', show_default=False
+    help='With `check`: lines of {"kind", "split", "seed", "index", "answer"}, or a run\'s trajectories; - reads stdin.',
+    show_default=False,
 )
 _OWN = "With `check`: a kind of your own (module:function) that the file may name."
 
@@ -125,6 +126,8 @@ def _read(row: Any, where: str, own: list[str]) -> tuple[Task, str | list[Messag
 
     if not isinstance(row, dict):
         raise UserError(f'{where}: a line must be an object with "kind", "split", "seed", "index" and "answer"')
+    if isinstance(row.get("task"), str) and "messages" in row:  # a trajectory of a run
+        row = _of_a_trajectory(row, where)
     for key, expected, word in (
         ("kind", str, "text"),
         ("split", str, "text"),
@@ -142,6 +145,17 @@ def _read(row: Any, where: str, own: list[str]) -> tuple[Task, str | list[Messag
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     return task, _answer(row["answer"], where)
+
+
+def _of_a_trajectory(row: dict, where: str) -> dict:
+    from telechat.core.errors import UserError
+
+    kind, _, numbers = row["task"].partition("/")
+    split, _, numbers = numbers.partition("/")
+    seed, _, index = numbers.partition("/")
+    if not (seed.isascii() and seed.isdigit() and index.isascii() and index.isdigit()) or len(numbers) > 40:
+        raise UserError(f"{where}: 'task' must be kind/split/seed/index, not {row['task'][:80]!r}")
+    return {"kind": kind, "split": split, "seed": int(seed), "index": int(index), "answer": row["messages"]}
 
 
 def _answer(answer: Any, where: str) -> str | list[Message]:

@@ -186,6 +186,28 @@ class Trajectory:
     seconds: float = 0.0
     finish: str = "stop"
 
+    def to_dict(self) -> dict[str, Any]:
+        """As a JSON row; `telechat tasks check` judges such rows again."""
+        return {
+            "task": self.task_id,
+            "messages": [m.to_dict() for m in self.messages],
+            "ids": self.ids,
+            "mask": self.mask,
+            "logprobs": [round(p, 5) for p in self.logprobs],
+            "verdict": None if self.verdict is None else self.verdict.to_dict(),
+            "seconds": round(self.seconds, 4),
+            "finish": self.finish,
+        }
+
+    @classmethod
+    def from_dict(cls, row: dict[str, Any]) -> Trajectory:
+        """What `to_dict` wrote."""
+        verdict = row["verdict"] and Verdict(
+            row["verdict"]["score"], row["verdict"]["passed"], tuple(Rule(**rule) for rule in row["verdict"]["rules"])
+        )
+        messages = [Message.from_dict(m) for m in row["messages"]]
+        return cls(row["task"], messages, row["ids"], row["mask"], row["logprobs"], verdict, row["seconds"], row["finish"])
+
 
 @dataclass(frozen=True)
 class RolloutParams:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from telechat.chat.render import Renderer
 from telechat.core.types import Message, Task, Trajectory
+from telechat.tasks.registry import verify
 from telechat.train.batches import Sample
 
 
@@ -31,6 +32,14 @@ def path_sample(renderer: Renderer, task: Task, path: Sequence[Message], weight:
         mask += [1] * len(turn)
     start = len(prompt)
     return Sample(tuple(prompt), tuple(ids[start:]), tuple(weight * m for m in mask[start:]))
+
+
+def shown_trajectory(renderer: Renderer, task: Task) -> Trajectory:
+    """The first path of a task as the trajectory of a model that had generated it."""
+    path = task.paths[0]
+    sample = path_sample(renderer, task, path)
+    mask = [0] * len(sample.prompt) + [int(w) for w in sample.weights]
+    return Trajectory(task.id, list(path), [*sample.prompt, *sample.completion], mask, verdict=verify(task, path))
 
 
 def trajectory_sample(trajectory: Trajectory, weight: float, with_logprobs: bool = False) -> Sample:
