@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,8 +31,12 @@ def refuse_what_cannot_run(recipe: Recipe, out: Path | None = None, until: str |
     names = [s.name for s in recipe.stages]
     if until is not None and until not in names:
         raise UserError(f"--until {until}: no such stage; there are: {', '.join(names)}")
-    if out is not None and out.exists() and not out.is_dir():
-        raise UserError(f"{out}: is a file; give a folder for --out")
+    if out is not None:
+        there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+        if not there.is_dir():
+            raise UserError(f"{there}: is a file; give a folder for --out")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise UserError(f"{there}: cannot be written in; give another folder for --out")
     for kind in recipe.kinds:
         get_kind(kind)
         for split in SPLITS if ":" in kind else ():

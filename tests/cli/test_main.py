@@ -49,7 +49,16 @@ def test_bad_input_is_one_line_and_exit_2(tmp_path, arguments):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["tasks"], ["tasks", "addition", "--count", "2"], ["run", "nope"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["tasks"],
+        ["tasks", "addition", "--count", "2"],
+        ["run", "nope"],
+        ["run", "nano", "--set", "stages.rl-all.kinds=[additon]"],
+    ],
+)
 def test_commands_without_a_model_are_quick_and_need_no_torch(arguments):
     seconds = []
     for _ in range(3):

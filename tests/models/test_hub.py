@@ -16,16 +16,8 @@ from telechat.models.hub import licence_note, parse_name
 from tests.models.hub_server import Hub
 
 NAME = "Tele-AI/TeleChat3-Tiny"
-clients = pytest.mark.parametrize(
-    "source",
-    [
-        "hf",
-        pytest.param(
-            "modelscope",
-            marks=pytest.mark.skipif(not importlib.util.find_spec("modelscope"), reason="modelscope is not installed"),
-        ),
-    ],
-)
+needs_modelscope = pytest.mark.skipif(not importlib.util.find_spec("modelscope"), reason="modelscope is not installed")
+clients = pytest.mark.parametrize("source", ["hf", pytest.param("modelscope", marks=needs_modelscope)])
 
 
 @pytest.fixture
@@ -84,7 +76,7 @@ def test_a_transfer_that_breaks_off_goes_on_where_it_stopped(hub, tmp_path, sour
     assert (target / "model.safetensors").read_bytes() == hub.files()["model.safetensors"]
 
 
-@clients
+@pytest.mark.parametrize("source", ["hf", pytest.param("modelscope", marks=[pytest.mark.slow, needs_modelscope])])
 def test_an_interrupted_download_keeps_what_is_whole(hub, tmp_path, source):
     target = tmp_path / "model"
     hub.cut = {"model.safetensors": 99}

@@ -111,7 +111,7 @@ def test_the_facts_examples(processors):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("auto_map", [True, False])
+@pytest.mark.parametrize("auto_map", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_auto_tokenizer_loads_a_published_folder_without_remote_code(tmp_path, family, auto_map):
     shutil.copy(model_file(family), tmp_path / "tokenizer.model")
     config = {"model_type": {"telechat2": "telechat", "telechat3": "telechat3"}[family], "vocab_size": 131072}
