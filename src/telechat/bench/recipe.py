@@ -91,8 +91,9 @@ def recipe(seeds: Sequence[int], out: Path, size: str | None = None, progress: P
     """What RL, several solution paths and weighted fusion earn: each against its alternative, mean over the kinds.
 
     `rl` beside `continued_sft`: the same sft checkpoint, trained on the same problems for as many seconds as the two
-    rl stages and the reward model took; once from the full rate of sft again, though it had fallen to nearly zero, and
-    once from a fifth of it (`continued_sft_slower`). `one_path`: sft with the gold path only, as many steps, then the same rl stages.
+    rl stages and the reward model took; once from the full rate of sft again, which had fallen to nearly zero, and once
+    from a fifth of it (`continued_sft_slower`). `one_path`: sft with the gold path only, as many steps, then the same
+    rl stages.
     """
     progress = progress or Progress()
     rows = []
